@@ -1,0 +1,114 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// encodeArgs returns ffmpeg's arguments: one decode, scaling cascaded from
+// rung to rung, one fragmented MP4 per rendition into pipes. The first
+// rendition goes to descriptor firstFD, the next to the one after it: video
+// rungs largest first, then the audio tracks. Progress goes to progressFD.
+func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []string {
+	args := []string{
+		"-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats",
+		"-progress", fmt.Sprintf("pipe:%d", progressFD), "-stats_period", "0.5",
+	}
+	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url, "-filter_complex", filterGraph(src, p))
+	fd := firstFD
+	for i, v := range p.Video {
+		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
+		args = append(args, videoArgs(v)...)
+		args = append(args, muxArgs()...)
+		args = append(args, "-video_track_timescale", strconv.Itoa(timescale(v.Rate)),
+			"-movflags", "frag_keyframe+delay_moov+default_base_moof", "-f", "mp4", fmt.Sprintf("pipe:%d", fd))
+		fd++
+	}
+	for _, t := range p.Audio {
+		args = append(args, "-map", fmt.Sprintf("0:%d", t.Stream),
+			"-af", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000")
+		args = append(args, muxArgs()...)
+		args = append(args, "-movflags", "delay_moov+default_base_moof", "-frag_duration", "2000000",
+			"-f", "mp4", fmt.Sprintf("pipe:%d", fd))
+		fd++
+	}
+	return args
+}
+
+// muxArgs keep everything of the source that was not asked for out of a rendition.
+func muxArgs() []string {
+	return []string{"-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"}
+}
+
+func videoArgs(v VideoPlan) []string {
+	return []string{
+		"-c:v", "libx264", "-preset", "veryfast", "-crf", strconv.Itoa(crf),
+		"-maxrate", fmt.Sprintf("%dk", v.Rung.MaxRate), "-bufsize", fmt.Sprintf("%dk", 2*v.Rung.MaxRate),
+		"-profile:v", "high", "-pix_fmt", "yuv420p",
+		"-g", strconv.Itoa(v.GOP), "-keyint_min", strconv.Itoa(v.GOP), "-sc_threshold", "0", "-flags", "+cgop",
+		"-threads", strconv.Itoa(v.Rung.Threads),
+	}
+}
+
+// filterGraph decodes once and scales each rung from the one above it.
+func filterGraph(src *Source, p Plan) string {
+	var g strings.Builder
+	fmt.Fprintf(&g, "[0:%d]", src.Video.Index)
+	if src.Video.Interlaced {
+		g.WriteString("bwdif=mode=send_frame:deint=interlaced,")
+	}
+	// start_time=0: a video that starts late begins with its first frame, so
+	// that every rendition begins at zero.
+	fmt.Fprintf(&g, "fps=fps=%s:start_time=0,", p.Rate)
+	last := len(p.Video) - 1
+	halved := false
+	for i, v := range p.Video {
+		if i > 0 {
+			fmt.Fprintf(&g, ";[s%d]", i)
+		}
+		if v.Halved && !halved {
+			g.WriteString("framestep=2,")
+			halved = true
+		}
+		if i == 0 {
+			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic:out_range=tv,", v.Width, v.Height)
+			g.WriteString(toSDR(src.Video))
+			g.WriteString("format=yuv420p,setsar=1")
+		} else {
+			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic,setsar=1", v.Width, v.Height)
+		}
+		if i < last {
+			fmt.Fprintf(&g, ",split=2[v%d][s%d]", i, i+1)
+		} else {
+			fmt.Fprintf(&g, "[v%d]", i)
+		}
+	}
+	return g.String()
+}
+
+// toSDR maps PQ and HLG to BT.709 once, before the cascade. The input's colour
+// is named, for zscale refuses to guess it.
+func toSDR(v VideoSource) string {
+	if !v.HDR() {
+		return ""
+	}
+	return fmt.Sprintf("format=yuv420p10le,zscale=tin=%s:min=bt2020nc:pin=bt2020:rin=tv:t=linear:npl=100,"+
+		"format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,", v.Transfer)
+}
+
+// timescale returns ticks per second in which a frame of the rate is a whole
+// number of ticks, fine enough for edit lists.
+func timescale(r Rational) int {
+	ts := r.Num
+	for ts < 10000 {
+		ts *= 10
+	}
+	return ts
+}
+
+// expectedFrames is how many frames of the rate the duration holds.
+func expectedFrames(seconds float64, r Rational) int64 {
+	return int64(math.Round(seconds * r.Float()))
+}

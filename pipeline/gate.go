@@ -1,0 +1,276 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"sync"
+	"time"
+)
+
+// gate is the verify gate: nothing is published that it did not read back.
+// First and middle segments are checked while the encode runs, as soon as they
+// are durable; the rest follows when the packagers have ended.
+type gate struct {
+	a      *attempt
+	src    *Source
+	plan   Plan
+	rs     []*rendition
+	early  []int          // segment numbers to check while the encode runs
+	checks sync.WaitGroup // running checks
+	// uploads counts segments on their way to the store.
+	uploads sync.WaitGroup
+
+	mu       sync.Mutex
+	waiting  map[int][]*segment // by number, durable but not all there yet
+	picked   map[string]bool    // names that were given to a check
+	checkErr error
+}
+
+// packed is what the gate let pass.
+type packed struct {
+	playlists map[string][]byte // media playlists as they will be published
+	inits     map[string][]byte
+	tracks    map[string]trackBits // by output/track
+}
+
+func newGate(a *attempt, src *Source, plan Plan, rs []*rendition) *gate {
+	n := int(math.Ceil(src.Duration.Seconds() / plan.SegmentSeconds))
+	g := &gate{a: a, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}}
+	// The very last segments are left to verify, which knows them.
+	if n >= 2 {
+		g.early = []int{1}
+	}
+	if middle := n/2 + 1; middle > 1 && middle < n {
+		g.early = append(g.early, middle)
+	}
+	return g
+}
+
+// durable is told of each segment that lies in the store. When every
+// rendition of every output has an early number, that row is checked.
+func (g *gate) durable(ctx context.Context, seg *segment) {
+	if !slices.Contains(g.early, seg.Number) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	row := append(g.waiting[seg.Number], seg)
+	g.waiting[seg.Number] = row
+	if len(row) < len(g.rs)*len(g.a.req.Options.Outputs) {
+		return
+	}
+	for _, s := range row {
+		g.picked[s.Object.Name] = true
+	}
+	g.checks.Add(1)
+	go func() {
+		defer g.checks.Done()
+		if err := g.a.checkSegments(ctx, row); err != nil {
+			g.mu.Lock()
+			if g.checkErr == nil {
+				g.checkErr = err
+			}
+			g.mu.Unlock()
+		}
+	}()
+}
+
+// wait returns when no upload and no check is running.
+func (g *gate) wait() {
+	g.uploads.Wait()
+	g.checks.Wait()
+}
+
+// verify checks the whole result and returns the documents to publish.
+func (g *gate) verify(ctx context.Context) (*packed, error) {
+	defer g.wait()
+	p := &packed{playlists: map[string][]byte{}, inits: map[string][]byte{}, tracks: map[string]trackBits{}}
+	if err := g.checkDurations(); err != nil {
+		return nil, err
+	}
+	var grid []float64
+	var last []*segment
+	named := 0
+	for _, output := range g.a.req.Options.Outputs {
+		for _, r := range g.rs {
+			list, err := g.readBack(output, r, p)
+			if err != nil {
+				return nil, verifyError(err)
+			}
+			if r.Video != nil {
+				if grid == nil {
+					grid = boundaries(list)
+				}
+				if err := sameGrid(grid, boundaries(list), 1/g.plan.Rate.Float()); err != nil {
+					return nil, verifyError(fmt.Errorf("%s: %w", trackDir(output, r.Name), err))
+				}
+			}
+			last = append(last, g.picksOf(output, r, list)...)
+			named += len(list.Segments)
+		}
+	}
+	if made := len(g.a.sink.all()); made != named {
+		return nil, verifyError(fmt.Errorf("%d segments were made, the playlists name %d", made, named))
+	}
+	if err := g.a.checkSegments(ctx, last); err != nil {
+		return nil, err
+	}
+	g.checks.Wait()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p, g.checkErr
+}
+
+// checkDurations compares what was encoded with what the source promised.
+// ffmpeg exits with 0 on a source that ends early, so this decides.
+func (g *gate) checkDurations() error {
+	promised := g.src.Duration.Seconds()
+	longest := 0.0
+	var full int64
+	for _, r := range g.rs {
+		longest = max(longest, r.Facts.seconds())
+		if r.Video == nil {
+			continue
+		}
+		if r.Facts.Frames == 0 {
+			return permanent(CodeSourceTruncated, "no picture of the source could be decoded", nil)
+		}
+		frames := r.Facts.Frames
+		if !r.Video.Halved {
+			if full == 0 {
+				full = frames
+			}
+			if frames != full {
+				return verifyError(fmt.Errorf("%s has %d frames, %s has %d", r.Name, frames, g.rs[0].Name, full))
+			}
+		} else if full > 0 && frames != (full+1)/2 {
+			return verifyError(fmt.Errorf("%s has %d frames, half of %d was due", r.Name, frames, full))
+		}
+	}
+	if short := promised - longest; short > tolerance(promised) {
+		return permanent(CodeSourceTruncated, fmt.Sprintf("the source promises %s but ends after %s",
+			roundSeconds(promised), roundSeconds(longest)), nil)
+	}
+	if longest-promised > tolerance(promised) {
+		return verifyError(fmt.Errorf("the renditions last %.3f s, the source %.3f s", longest, promised))
+	}
+	video := g.rs[0].Facts.seconds()
+	if due := g.src.Video.Duration.Seconds(); due > 0 && due-video > tolerance(due) {
+		return permanent(CodeSourceTruncated, fmt.Sprintf("the source promises %s of pictures but they end after %s",
+			roundSeconds(due), roundSeconds(video)), nil)
+	}
+	return nil
+}
+
+// readBack takes one rendition's media playlist, compares it with the
+// segments that were made and adds what will be published.
+func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, error) {
+	dir := trackDir(output, r.Name)
+	name := dir + "/index.m3u8"
+	doc, ok := g.a.sink.doc(name)
+	if !ok {
+		return mediaPlaylist{}, fmt.Errorf("%s was not made", name)
+	}
+	list, err := parseMediaPlaylist(doc)
+	if err != nil {
+		return list, fmt.Errorf("%s: %w", name, err)
+	}
+	segments := g.a.sink.all()
+	var frames int64
+	for i, s := range list.Segments {
+		seg := segments[dir+"/"+s.URI]
+		if seg == nil || seg.Number != i+1 {
+			return list, fmt.Errorf("%s names %s, which was not made in this place", name, s.URI)
+		}
+		frames += seg.Frames
+	}
+	switch {
+	case !list.Ended || len(list.Segments) == 0:
+		return list, fmt.Errorf("%s is not complete", name)
+	case frames != r.Facts.Frames && (r.Video != nil || output == OutputCMAF):
+		return list, fmt.Errorf("%s has %d frames, the encoder made %d", dir, frames, r.Facts.Frames)
+	case math.Abs(list.seconds()-r.Facts.seconds()) > tolerance(r.Facts.seconds()):
+		return list, fmt.Errorf("%s lasts %.3f s, the encoder made %.3f s", dir, list.seconds(), r.Facts.seconds())
+	}
+	p.tracks[dir] = measure(list, func(uri string) int64 { return segments[dir+"/"+uri].Object.Size })
+	if output == OutputCMAF {
+		init, ok := g.a.sink.doc(dir + "/init.mp4")
+		if !ok {
+			return list, fmt.Errorf("%s has no init segment", dir)
+		}
+		p.inits[dir+"/init.mp4"] = init
+		p.playlists[name] = doc
+		return list, checkProtection(init, doc, g.a.req.Keys[output])
+	}
+	if key, ok := g.a.req.Keys[output]; ok {
+		doc, err = addSegmentKeys(doc, key.URI, func(uri string) ([16]byte, bool) {
+			seg := segments[dir+"/"+uri]
+			if seg == nil {
+				return [16]byte{}, false
+			}
+			return seg.IV, true
+		})
+	}
+	p.playlists[name] = doc
+	return list, err
+}
+
+// picksOf returns first, middle and last segment, but for those that were
+// checked already.
+func (g *gate) picksOf(output string, r *rendition, list mediaPlaylist) []*segment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []*segment
+	n := len(list.Segments)
+	middle := n / 2
+	if len(g.early) == 2 && g.early[1] <= n {
+		middle = g.early[1] - 1 // as planned; the source may end a little off its promise
+	}
+	for _, i := range []int{0, middle, n - 1} {
+		name := path.Join(trackDir(output, r.Name), list.Segments[i].URI)
+		if !g.picked[name] {
+			g.picked[name] = true
+			out = append(out, g.a.sink.all()[name])
+		}
+	}
+	return out
+}
+
+// tolerance is how far durations may differ: half a second, or one per cent.
+func tolerance(seconds float64) float64 { return max(0.5, seconds/100) }
+
+// boundaries returns the start of each segment in seconds.
+func boundaries(p mediaPlaylist) []float64 {
+	out := make([]float64, len(p.Segments))
+	var at float64
+	for i, s := range p.Segments {
+		out[i] = at
+		at += s.Seconds
+	}
+	return out
+}
+
+// sameGrid reports whether segments begin at the same times, but for the
+// rounding of printed durations and less than half a frame.
+func sameGrid(a, b []float64, frame float64) error {
+	if len(a) != len(b) {
+		return fmt.Errorf("%d segments, the others have %d", len(b), len(a))
+	}
+	for i := range a {
+		if math.Abs(a[i]-b[i]) > frame/2+0.0005*float64(i) {
+			return fmt.Errorf("segment %d begins at %.3f s, in the others at %.3f s", i+1, b[i], a[i])
+		}
+	}
+	return nil
+}
+
+func verifyError(err error) *Error {
+	return transient(CodeVerifyFailed, "what was made did not pass verification", err)
+}
+
+func roundSeconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(10 * time.Millisecond)
+}

@@ -1,0 +1,148 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
+	"github.com/sealcast/sealcast/internal/objstore"
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+func TestMain(m *testing.M) { os.Exit(localstacktest.Run(m)) }
+
+const baseURL = "https://media.example"
+
+// lab is a runner over buckets of its own in a real MinIO.
+type lab struct {
+	t             *testing.T
+	runner        *pipeline.Runner
+	source, media *objstore.Bucket
+	log           bytes.Buffer
+}
+
+func newLab(t *testing.T, change ...func(*pipeline.Config)) *lab {
+	t.Helper()
+	stack := localstacktest.Stack(t)
+	client, err := objstore.New(objstore.Config{
+		Endpoint: stack.S3Endpoint, AccessKey: stack.S3AccessKey, SecretKey: stack.S3SecretKey, Region: stack.S3Region,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, media := localstacktest.Buckets(t)
+	l := &lab{t: t, source: client.Bucket(source), media: client.Bucket(media)}
+	cfg := pipeline.Config{
+		Sources: l.source, Media: l.media,
+		Log: slog.New(slog.NewTextHandler(&l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if l.runner, err = pipeline.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the runner:\n%s", l.log.String())
+		}
+	})
+	return l
+}
+
+// ffmpeg makes a source; the arguments lack the output's name.
+func makeSource(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	args = append(append([]string{"-nostdin", "-v", "error", "-y"}, args...), file)
+	if out, err := exec.Command("ffmpeg", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ffmpeg %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return file
+}
+
+// request puts a file into the source bucket and asks for it with fresh keys.
+func (l *lab) request(file string, change ...func(*pipeline.Options)) pipeline.Request {
+	l.t.Helper()
+	body, err := os.ReadFile(file)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	hash := hex.EncodeToString(sum[:])
+	key := "uploads/" + filepath.Base(file)
+	if _, err := l.source.Put(l.t.Context(), key, body, "application/octet-stream", ""); err != nil {
+		l.t.Fatal(err)
+	}
+	req := pipeline.Request{Hash: hash, Prefix: "0123456789abcdef-1", SourceKey: key, Options: pipeline.DefaultOptions()}
+	for _, f := range change {
+		f(&req.Options)
+	}
+	if req.Options.Encrypt {
+		req.Keys = map[string]pipeline.Key{}
+		for i, output := range req.Options.Outputs {
+			kid := cenc.NewKID()
+			k := pipeline.Key{KID: kid, Content: cenc.NewContentKey(), URI: baseURL + "/api/key/" + hash}
+			if i > 0 {
+				k.URI += "?kid=" + kid.String()
+			}
+			req.Keys[output] = k
+		}
+		req.StoredKey = func(_ context.Context, output string) (cenc.ContentKey, error) {
+			return req.Keys[output].Content, nil
+		}
+	}
+	return req
+}
+
+func (l *lab) run(req pipeline.Request) *pipeline.Presentation {
+	l.t.Helper()
+	p, err := l.runner.Run(l.t.Context(), req)
+	if err != nil {
+		l.t.Fatalf("run: %v", err)
+	}
+	return p
+}
+
+// object reads one object of a presentation.
+func (l *lab) object(req pipeline.Request, name string) []byte {
+	l.t.Helper()
+	r, err := l.media.Get(l.t.Context(), pipeline.KeyPrefix(req.Hash, req.Prefix)+name, "", 0, -1)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return b
+}
+
+func describe(p *pipeline.Presentation) string {
+	var b strings.Builder
+	for _, v := range p.Video {
+		fmt.Fprintf(&b, "%s %s %dx%d@%.3f %s %d frames %s peak %d avg %d\n", v.Output, v.Rung, v.Width, v.Height, v.FrameRate, v.Codec, v.Frames, v.Duration, v.Bandwidth, v.AverageBandwidth)
+	}
+	for _, a := range p.Audio {
+		fmt.Fprintf(&b, "%s %s %s %s %s %d peak %d avg %d\n", a.Output, a.Name, a.Language, a.Codec, a.Duration, a.Channels, a.Bandwidth, a.AverageBandwidth)
+	}
+	for _, s := range p.Stages {
+		fmt.Fprintf(&b, "stage %s %s\n", s.Stage, s.Duration)
+	}
+	for _, c := range p.Children {
+		fmt.Fprintf(&b, "child %s cpu %s rss %d MiB written %d\n", c.Name, c.CPU, c.MaxRSS>>20, c.BytesWritten)
+	}
+	return b.String()
+}

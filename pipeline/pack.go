@@ -1,0 +1,99 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+)
+
+// rendition is one encoded stream on its way to the packagers.
+type rendition struct {
+	Name  string // folder below the output: v-720p, a-0
+	Video *VideoPlan
+	Audio *AudioPlan
+	Facts *trackFacts
+}
+
+func renditions(p Plan) []*rendition {
+	var out []*rendition
+	for i := range p.Video {
+		out = append(out, &rendition{Name: "v-" + p.Video[i].Rung.Name, Video: &p.Video[i], Facts: &trackFacts{}})
+	}
+	for i := range p.Audio {
+		out = append(out, &rendition{Name: "a-" + strconv.Itoa(i), Audio: &p.Audio[i], Facts: &trackFacts{}})
+	}
+	return out
+}
+
+// packArgs returns Shaka Packager's arguments for one output. The first
+// rendition comes in on descriptor firstFD. Raw keys are not among them: see
+// keyFlags. Only the cmaf output is encrypted here; the packager has no
+// AES-128 for full segments.
+func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD int, encrypted bool) []string {
+	var args []string
+	for i, r := range rs {
+		args = append(args, streamDescriptor(output, r, sinkURL, firstFD+i))
+	}
+	args = append(args,
+		"--segment_duration", strconv.FormatFloat(plan.SegmentSeconds, 'f', -1, 64),
+		"--hls_playlist_type", "VOD",
+		"--io_cache_size", "4194304",
+	)
+	switch output {
+	case OutputCMAF:
+		args = append(args,
+			"--hls_master_playlist_output", sinkURL+"/"+masterCMAF,
+			"--mpd_output", sinkURL+"/"+manifestCMAF, "--generate_static_live_mpd")
+	case OutputTS:
+		// MPEG-TS has no negative time stamps: everything is moved by the
+		// reordering delay of the slowest rung, at most four frames.
+		slowest := plan.Video[len(plan.Video)-1].Rate.Float()
+		args = append(args, "--hls_master_playlist_output", sinkURL+"/"+masterTS,
+			"--transport_stream_timestamp_offset_ms", strconv.Itoa(max(100, int(math.Ceil(4000/slowest)))))
+	}
+	if encrypted {
+		args = append(args,
+			"--enable_raw_key_encryption", "--protection_scheme", string(cenc.SchemeCBCS),
+			"--clear_lead", "0") // the default leaves 5 s in the clear
+	}
+	return args
+}
+
+func streamDescriptor(output string, r *rendition, sinkURL string, fd int) string {
+	dir := trackDir(output, r.Name)
+	parts := []string{"in=/dev/fd/" + strconv.Itoa(fd)}
+	playlist := r.Name + "/index.m3u8" // relative to the multivariant playlist
+	if output == OutputCMAF {
+		playlist = dir + "/index.m3u8"
+	}
+	if r.Video != nil {
+		parts = append(parts, "stream=video")
+	} else {
+		parts = append(parts, "stream=audio", "hls_group_id=audio", "hls_name="+r.Name)
+		// The packager refuses languages that are not in its table; the
+		// two-letter ones all are.
+		if base, _, _ := strings.Cut(r.Audio.Language, "-"); len(base) == 2 {
+			parts = append(parts, "language="+base)
+		}
+		if r.Audio.Default {
+			parts = append(parts, "dash_roles=main")
+		}
+	}
+	switch output {
+	case OutputCMAF:
+		parts = append(parts, "init_segment="+sinkURL+"/"+dir+"/init.mp4",
+			"segment_template="+sinkURL+"/"+dir+"/$Number$.m4s")
+	case OutputTS:
+		parts = append(parts, "segment_template="+sinkURL+"/"+dir+"/$Number$.ts")
+	}
+	return strings.Join(append(parts, "playlist_name="+playlist), ",")
+}
+
+// keyFlags returns the packager's flag file with the raw key. It goes through
+// an inherited pipe: no ps, no environment and no file can show it.
+func keyFlags(k Key) []byte {
+	return fmt.Appendf(nil, "--keys=label=:key_id=%s:key=%x\n--hls_key_uri=%s\n", k.KID, k.Content.Bytes(), k.URI)
+}

@@ -1,0 +1,235 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"regexp"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealcast/sealcast/internal/proc"
+)
+
+// Config is what a Runner needs.
+type Config struct {
+	Sources ObjectStore // the source bucket
+	Media   ObjectStore // the media bucket
+	// FFmpeg, FFprobe and Packager name the tools; empty means ffmpeg,
+	// ffprobe and packager in PATH.
+	FFmpeg, FFprobe, Packager string
+	// SinkBytes bounds the finished segments in memory per attempt; 0 means 64 MiB.
+	SinkBytes int64
+	Registry  prometheus.Registerer // may be nil
+	Log       *slog.Logger
+}
+
+// Runner runs attempts.
+type Runner struct {
+	cfg     Config
+	metrics *metrics
+}
+
+// New checks that the tools are there.
+func New(cfg Config) (*Runner, error) {
+	if cfg.SinkBytes <= 0 {
+		cfg.SinkBytes = 64 << 20
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, tool := range []struct {
+		path *string
+		name string
+	}{{&cfg.FFmpeg, "ffmpeg"}, {&cfg.FFprobe, "ffprobe"}, {&cfg.Packager, "packager"}} {
+		if *tool.path == "" {
+			*tool.path = tool.name
+		}
+		found, err := exec.LookPath(*tool.path)
+		if err != nil {
+			return nil, fmt.Errorf("%s is not in PATH: run `make deps`, or install it: %w", tool.name, err)
+		}
+		*tool.path = found
+	}
+	return &Runner{cfg: cfg, metrics: newMetrics(cfg.Registry)}, nil
+}
+
+var (
+	hashPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	prefixPattern = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$`)
+)
+
+// attempt is one run.
+type attempt struct {
+	cfg     Config
+	metrics *metrics
+	req     Request
+	log     *slog.Logger
+	track   *tracker
+	gateway *gateway
+	sink    *sink
+	loop    *loopback
+	up      *uploader
+
+	renditions []*rendition
+
+	mu       sync.Mutex
+	children []ChildUsage
+}
+
+// Run makes a presentation of a source: probe, encode, pack, verify, publish.
+// When it returns nil everything lies in the store below the request's prefix
+// and nothing refers to it yet. When it returns an error — always an *Error,
+// or the cause of ctx's end — every child has ended; objects that were
+// uploaded stay below the prefix, which nothing refers to.
+func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
+	if err := checkRequest(req); err != nil {
+		return nil, err
+	}
+	ctx, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	log := req.Log
+	if log == nil {
+		log = r.cfg.Log
+	}
+	a := &attempt{cfg: r.cfg, metrics: r.metrics, req: req, log: log, track: newTracker(req.Progress)}
+	a.gateway = &gateway{store: r.cfg.Sources, abort: abort}
+	a.sink = newSink(req.Keys, r.cfg.SinkBytes)
+	a.sink.abort = abort
+	a.up = newUploader(r.cfg.Media, KeyPrefix(req.Hash, req.Prefix))
+	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
+	if err != nil {
+		return nil, asError(err, CodeEncodeFailed, "the attempt could not start")
+	}
+	defer loop.close()
+	a.loop = loop
+
+	p, err := a.run(ctx, abort)
+	r.metrics.observe(a)
+	if err != nil {
+		// The first cause counts, not what broke because of it.
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+		return nil, asError(err, CodeEncodeFailed, "the attempt failed")
+	}
+	return p, nil
+}
+
+func checkRequest(req Request) error {
+	if err := req.Options.Validate(); err != nil {
+		return err
+	}
+	if !hashPattern.MatchString(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
+		return permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
+	}
+	for _, out := range req.Options.Outputs {
+		if _, ok := req.Keys[out]; ok != req.Options.Encrypt {
+			return permanent(CodeKeyUnavailable, "every output of an encrypted asset needs a content key", nil)
+		}
+	}
+	if req.Options.Encrypt && req.StoredKey == nil {
+		return permanent(CodeKeyUnavailable, "the verify gate needs the stored keys", nil)
+	}
+	return nil
+}
+
+func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Presentation, error) {
+	a.track.enter(StageProbe, 0)
+	src, err := a.probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := newPlan(src, a.req.Options)
+	if err != nil {
+		return nil, err
+	}
+	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),
+		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio))
+
+	rs := renditions(plan)
+	a.renditions = rs
+	gate := newGate(a, src, plan, rs)
+	a.sink.upload = func(seg *segment, body []byte, held int64) {
+		gate.uploads.Add(1)
+		go func() {
+			defer gate.uploads.Done()
+			defer a.sink.room.release(held)
+			if err := a.up.put(ctx, seg.Object, body); err != nil {
+				abort(err)
+				return
+			}
+			gate.durable(ctx, seg)
+		}()
+	}
+	var poster []byte
+	if a.req.Poster {
+		// Before the encode, so that nothing waits for it afterwards.
+		if poster, err = a.makePoster(ctx, src, plan); err != nil {
+			return nil, err
+		}
+	}
+	a.track.enter(StageEncode, percentProbed)
+	encodeEnd, err := a.encodeAndPack(ctx, abort, src, plan, rs)
+	if err != nil {
+		gate.wait()
+		return nil, err
+	}
+	// Segments are durable when the last upload has ended.
+	gate.uploads.Wait()
+	if err := context.Cause(ctx); err != nil {
+		gate.wait()
+		return nil, err
+	}
+	a.track.enter(StageVerify, percentPacked)
+	packed, err := gate.verify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.track.enter(StagePublish, percentVerified)
+	p, err := a.publish(ctx, packed, poster)
+	if err != nil {
+		return nil, err
+	}
+	p.SourceBytes, p.EncodeEnd = src.Size, encodeEnd
+	p.Stages = a.track.finish()
+	a.mu.Lock()
+	p.Children = slices.Clone(a.children)
+	a.mu.Unlock()
+	return p, nil
+}
+
+func (a *attempt) sourceURL() string { return a.loop.sourceURL() }
+
+// child runs a child process to its end and counts what it used.
+func (a *attempt) child(ctx context.Context, spec proc.Spec) (proc.Result, error) {
+	p, err := proc.Start(ctx, spec)
+	if err != nil {
+		return proc.Result{}, err
+	}
+	return a.wait(p, spec.Name)
+}
+
+func (a *attempt) wait(p *proc.Process, name string) (proc.Result, error) {
+	res, err := p.Wait()
+	a.mu.Lock()
+	a.children = append(a.children, ChildUsage{Name: name, CPU: res.CPU, MaxRSS: res.MaxRSS, BytesWritten: res.BytesWritten})
+	a.mu.Unlock()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Warn("child failed", "child", name, "error", err, "stderr", redactKeys(res.Stderr))
+	}
+	return res, err
+}
+
+// keyArgument is how the packager echoes a malformed key argument.
+var keyArgument = regexp.MustCompile(`(?i)(key(_id)?=|\b)[0-9a-f]{32}\b`)
+
+// redactKeys keeps anything that looks like a key out of the log.
+func redactKeys(s string) string { return keyArgument.ReplaceAllString(s, "${1}[redacted]") }

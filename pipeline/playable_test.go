@@ -1,0 +1,132 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// playable decrypts every rendition whole, without the product's own code, and
+// counts the frames that ffmpeg decodes.
+func (l *lab) playable(req pipeline.Request, p *pipeline.Presentation) {
+	l.t.Helper()
+	for _, v := range p.Video {
+		file := l.clear(req, v.Output, "v-"+v.Rung)
+		if got := int64(len(frameHashes(l.t, file, "v"))); got != v.Frames {
+			l.t.Errorf("%s %s: %d frames decode, want %d", v.Output, v.Rung, got, v.Frames)
+		}
+	}
+	for i := range p.Audio {
+		dir := fmt.Sprintf("a-%d", i%(len(p.Audio)/len(p.Outputs)))
+		if file := l.clear(req, p.Audio[i].Output, dir); len(frameHashes(l.t, file, "a")) == 0 {
+			l.t.Errorf("%s %s: no sound decodes", p.Audio[i].Output, dir)
+		}
+	}
+}
+
+// nothingPlayable wants no playlist and no manifest in the store.
+func (l *lab) nothingPlayable(req pipeline.Request) {
+	l.t.Helper()
+	infos, err := l.media.List(l.t.Context(), "stream/"+req.Hash+"/")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, info := range infos {
+		if strings.HasSuffix(info.Key, ".m3u8") || strings.HasSuffix(info.Key, ".mpd") {
+			l.t.Errorf("%s is in the store", info.Key)
+		}
+	}
+}
+
+var keyLine = regexp.MustCompile(`#EXT-X-KEY:METHOD=AES-128,URI="([^"]+)",IV=0x([0-9a-f]{32})`)
+
+// clear writes a rendition, decrypted, into one file: AES-128 is undone here,
+// cbcs by ffmpeg.
+func (l *lab) clear(req pipeline.Request, output, track string) string {
+	l.t.Helper()
+	dir := output + "/" + track + "/"
+	var body bytes.Buffer
+	if output == pipeline.OutputCMAF {
+		body.Write(l.object(req, dir+"init.mp4"))
+	}
+	var iv string
+	for line := range strings.Lines(string(l.object(req, dir+"index.m3u8"))) {
+		line = strings.TrimSpace(line)
+		if m := keyLine.FindStringSubmatch(line); m != nil {
+			if m[1] != req.Keys[output].URI {
+				l.t.Errorf("key URI is %s", m[1])
+			}
+			iv = m[2]
+		}
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		seg := l.object(req, dir+line)
+		if key, ok := req.Keys[output]; ok && output == pipeline.OutputTS {
+			seg = undoAES128(l.t, key.Content.Bytes(), iv, seg)
+			iv = "" // each segment needs a line of its own
+		}
+		body.Write(seg)
+	}
+	ext := ".mp4"
+	if output == pipeline.OutputTS {
+		ext = ".ts"
+	}
+	file := filepath.Join(l.t.TempDir(), output+"-"+track+ext)
+	if err := os.WriteFile(file, body.Bytes(), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	key, encrypted := req.Keys[output]
+	if !encrypted || output == pipeline.OutputTS {
+		return file
+	}
+	opened := strings.TrimSuffix(file, ext) + "-clear.mp4"
+	cmd := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-decryption_key", hex.EncodeToString(key.Content.Bytes()),
+		"-i", file, "-c", "copy", "-copyts", opened)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		l.t.Fatalf("decrypt %s: %v\n%s", file, err, out)
+	}
+	return opened
+}
+
+func undoAES128(t *testing.T, key []byte, iv string, seg []byte) []byte {
+	t.Helper()
+	ivBytes, err := hex.DecodeString(iv)
+	if err != nil || len(ivBytes) != 16 || len(seg)%16 != 0 {
+		t.Fatalf("segment of %d bytes under IV %q", len(seg), iv)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCDecrypter(block, ivBytes).CryptBlocks(seg, seg)
+	return seg[:len(seg)-int(seg[len(seg)-1])]
+}
+
+// frameHashes returns the MD5 of every decoded frame of the first stream of a
+// kind (v or a), in order.
+func frameHashes(t *testing.T, file, kind string) []string {
+	t.Helper()
+	out, err := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-i", file, "-map", "0:"+kind+":0",
+		"-vsync", "passthrough", "-f", "framemd5", "-").Output()
+	if err != nil {
+		t.Fatalf("framemd5 of %s: %v", file, err)
+	}
+	var hashes []string
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Split(line, ","); len(f) >= 6 && !strings.HasPrefix(line, "#") {
+			hashes = append(hashes, strings.TrimSpace(f[len(f)-1]))
+		}
+	}
+	return hashes
+}

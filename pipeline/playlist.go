@@ -1,0 +1,190 @@
+package pipeline
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// mediaPlaylist is what we read of a media playlist (RFC 8216, 4.3).
+type mediaPlaylist struct {
+	TargetDuration float64
+	Segments       []playlistSegment
+	Ended          bool
+}
+
+type playlistSegment struct {
+	URI     string
+	Seconds float64
+}
+
+func parseMediaPlaylist(doc []byte) (mediaPlaylist, error) {
+	var p mediaPlaylist
+	lines := bufio.NewScanner(bytes.NewReader(doc))
+	seconds := -1.0
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		var err error
+		switch {
+		case n == 1 && line != "#EXTM3U":
+			return p, fmt.Errorf("playlist does not begin with #EXTM3U")
+		case strings.HasPrefix(line, "#EXT-X-TARGETDURATION:"):
+			p.TargetDuration, err = strconv.ParseFloat(line[len("#EXT-X-TARGETDURATION:"):], 64)
+		case strings.HasPrefix(line, "#EXTINF:"):
+			value, _, _ := strings.Cut(line[len("#EXTINF:"):], ",")
+			seconds, err = strconv.ParseFloat(value, 64)
+			if err == nil && (seconds < 0 || math.IsNaN(seconds) || math.IsInf(seconds, 0)) {
+				err = fmt.Errorf("duration %v", seconds)
+			}
+		case line == "#EXT-X-ENDLIST":
+			p.Ended = true
+		case line != "" && !strings.HasPrefix(line, "#"):
+			if seconds < 0 {
+				return p, fmt.Errorf("playlist line %d: segment without EXTINF", n)
+			}
+			p.Segments = append(p.Segments, playlistSegment{URI: line, Seconds: seconds})
+			seconds = -1
+		}
+		if err != nil {
+			return p, fmt.Errorf("playlist line %d: %w", n, err)
+		}
+	}
+	return p, lines.Err()
+}
+
+// seconds returns the sum of the segments' durations.
+func (p mediaPlaylist) seconds() float64 {
+	var sum float64
+	for _, s := range p.Segments {
+		sum += s.Seconds
+	}
+	return sum
+}
+
+// addSegmentKeys writes an EXT-X-KEY with an explicit IV before each segment
+// (RFC 8216, 4.3.2.4). iv tells the IV of a segment by its URI.
+func addSegmentKeys(doc []byte, keyURI string, iv func(uri string) ([16]byte, bool)) ([]byte, error) {
+	var out bytes.Buffer
+	var pending []string // EXTINF and what follows it, until the URI is known
+	lines := bufio.NewScanner(bytes.NewReader(doc))
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "#EXT-X-KEY"):
+			return nil, fmt.Errorf("playlist has a key already")
+		case strings.HasPrefix(line, "#EXTINF:"), len(pending) > 0 && strings.HasPrefix(line, "#") && line != "#EXT-X-ENDLIST":
+			pending = append(pending, line)
+		case line != "" && !strings.HasPrefix(line, "#"):
+			v, ok := iv(line)
+			if !ok {
+				return nil, fmt.Errorf("playlist names %s, which was not made", line)
+			}
+			fmt.Fprintf(&out, "#EXT-X-KEY:METHOD=AES-128,URI=%q,IV=0x%x\n", keyURI, v)
+			for _, p := range pending {
+				out.WriteString(p + "\n")
+			}
+			pending = nil
+			out.WriteString(line + "\n")
+		default:
+			out.WriteString(line + "\n")
+		}
+	}
+	return out.Bytes(), lines.Err()
+}
+
+// trackBits are the measured bit rates of a rendition in an output.
+type trackBits struct {
+	Peak, Average int64 // bit/s
+	Bytes         int64
+	Seconds       float64
+}
+
+// measure returns bit rates as RFC 8216, 4.3.4.2 defines them: the largest
+// rate of any contiguous set of segments whose duration is between 0.5 and
+// 1.5 times the target duration, and the average over all segments.
+func measure(p mediaPlaylist, size func(uri string) int64) trackBits {
+	var b trackBits
+	sizes := make([]int64, len(p.Segments))
+	for i, s := range p.Segments {
+		sizes[i] = size(s.URI)
+		b.Bytes += sizes[i]
+	}
+	b.Seconds = p.seconds()
+	if b.Seconds > 0 {
+		b.Average = int64(math.Ceil(8 * float64(b.Bytes) / b.Seconds))
+	}
+	for i := range p.Segments {
+		var bytes int64
+		var seconds float64
+		for j := i; j < len(p.Segments); j++ {
+			bytes += sizes[j]
+			seconds += p.Segments[j].Seconds
+			if seconds > 1.5*p.TargetDuration {
+				break
+			}
+			if seconds >= 0.5*p.TargetDuration {
+				b.Peak = max(b.Peak, int64(math.Ceil(8*float64(bytes)/seconds)))
+			}
+		}
+	}
+	b.Peak = max(b.Peak, b.Average) // one short segment: nothing else to go by
+	return b
+}
+
+// variant is one line of a multivariant playlist with its facts.
+type variant struct {
+	URI           string
+	Codec         string
+	Width, Height int
+	FrameRate     float64
+	Bits          trackBits
+}
+
+type alternative struct {
+	URI, Name, Language, Codec string
+	Default                    bool
+	Channels                   int
+	Bits                       trackBits
+}
+
+// multivariantPlaylist writes the playlist that a player opens first
+// (RFC 8216bis, 4.4.6). A variant's bandwidth counts the audio that plays
+// with it.
+func multivariantPlaylist(variants []variant, audio []alternative) []byte {
+	var out bytes.Buffer
+	out.WriteString("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n")
+	var peak, average int64
+	codec, group := "", ""
+	for _, a := range audio {
+		peak, average = max(peak, a.Bits.Peak), max(average, a.Bits.Average)
+		codec, group = ","+a.Codec, `,AUDIO="audio"`
+		language := ""
+		if a.Language != "" && a.Language != "und" {
+			language = fmt.Sprintf(",LANGUAGE=%q", a.Language)
+		}
+		def := "NO"
+		if a.Default {
+			def = "YES"
+		}
+		fmt.Fprintf(&out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"%s\"%s,DEFAULT=%s,AUTOSELECT=YES,CHANNELS=\"%d\",URI=\"%s\"\n",
+			a.Name, language, def, a.Channels, a.URI)
+	}
+	for _, v := range variants {
+		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s%s\",RESOLUTION=%dx%d,FRAME-RATE=%.3f,VIDEO-RANGE=SDR%s,CLOSED-CAPTIONS=NONE\n%s\n",
+			v.Bits.Peak+peak, v.Bits.Average+average, v.Codec, codec, v.Width, v.Height, v.FrameRate, group, v.URI)
+	}
+	return out.Bytes()
+}
+
+// relativeTo returns name as a URI relative to the folder of doc, for names
+// below that folder.
+func relativeTo(doc, name string) string {
+	if dir := path.Dir(doc); dir != "." {
+		return strings.TrimPrefix(name, dir+"/")
+	}
+	return name
+}

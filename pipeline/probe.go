@@ -1,0 +1,327 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"github.com/sealcast/sealcast/internal/proc"
+)
+
+// Source holds the facts about a source that decide the plan.
+type Source struct {
+	Size     int64  // bytes
+	ETag     string // pins every range read
+	Demuxer  string // ffmpeg's name of the container, from our own sniff
+	Duration time.Duration
+	Video    VideoSource
+	Audio    []AudioSource
+}
+
+// VideoSource is the video stream that is used.
+type VideoSource struct {
+	Index         int
+	Codec         string
+	Width, Height int      // as coded
+	SAR           Rational // sample aspect ratio; 1/1 when unknown
+	Rotation      int      // degrees, 0, 90, 180 or 270
+	BaseRate      Rational // r_frame_rate
+	AvgRate       Rational // avg_frame_rate
+	Interlaced    bool
+	Transfer      string        // transfer characteristics, as ffmpeg names them
+	Duration      time.Duration // with the gap before it; 0: the container does not say
+}
+
+// HDR reports whether the transfer function is PQ or HLG (ITU-R BT.2100).
+func (v VideoSource) HDR() bool { return v.Transfer == "smpte2084" || v.Transfer == "arib-std-b67" }
+
+// displaySize returns the size in square pixels with the rotation applied.
+func (v VideoSource) displaySize() (int, int) {
+	w, h := float64(v.Width), float64(v.Height)
+	if sar := v.SAR.Float(); sar > 1 {
+		w *= sar
+	} else if sar > 0 {
+		h /= sar
+	}
+	if v.Rotation%180 != 0 {
+		w, h = h, w
+	}
+	return int(math.Round(w)), int(math.Round(h))
+}
+
+// AudioSource is one audio stream.
+type AudioSource struct {
+	Index                int
+	Codec                string
+	Channels, SampleRate int
+	Language, Title      string
+	Default              bool
+}
+
+// formatWhitelist names every demuxer that a source may need. Playlists,
+// manifests and concat lists are not among them: they make ffmpeg open other
+// files and URLs.
+const formatWhitelist = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,mxf,ogg,asf"
+
+// inputArgs are the arguments before `-i` that every child which reads the
+// source gets.
+func inputArgs(demuxer string) []string {
+	return []string{
+		"-protocol_whitelist", "http,tcp", "-format_whitelist", formatWhitelist,
+		"-max_streams", "64", "-f", demuxer,
+	}
+}
+
+// probeArgs returns ffprobe's arguments.
+func probeArgs(url, demuxer string) []string {
+	args := []string{"-hide_banner", "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams"}
+	return append(append(args, inputArgs(demuxer)...), "-i", url)
+}
+
+// sniff names the demuxer by the first bytes of a source, or returns "".
+func sniff(head []byte) string {
+	at := func(off int, magic string) bool {
+		return len(head) >= off+len(magic) && string(head[off:off+len(magic)]) == magic
+	}
+	switch {
+	case at(4, "ftyp"), at(4, "moov"), at(4, "mdat"), at(4, "wide"), at(4, "free"), at(4, "skip"), at(4, "pnot"):
+		return "mov"
+	case at(0, "\x1a\x45\xdf\xa3"):
+		return "matroska"
+	case at(0, "RIFF") && at(8, "AVI "), at(0, "RIFF") && at(8, "AVIX"):
+		return "avi"
+	case at(0, "FLV\x01"):
+		return "flv"
+	case at(0, "OggS"):
+		return "ogg"
+	case at(0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
+		return "asf"
+	case at(0, "\x06\x0e\x2b\x34\x02\x05\x01\x01"):
+		return "mxf"
+	case at(0, "\x00\x00\x01\xba"):
+		return "mpeg"
+	case at(0, "\x47") && at(188, "\x47") && at(376, "\x47"),
+		at(4, "\x47") && at(196, "\x47") && at(388, "\x47"):
+		return "mpegts"
+	}
+	return ""
+}
+
+// probe asks ffprobe for the facts about a source.
+func (a *attempt) probe(ctx context.Context) (*Source, error) {
+	info, err := a.cfg.Sources.Stat(ctx, a.req.SourceKey)
+	switch {
+	case errors.Is(err, ErrObjectNotFound):
+		return nil, permanent(CodeSourceNotFound, "the source is not in the source bucket", err)
+	case err != nil:
+		return nil, transient(CodeStoreUnavailable, "the object store did not answer", err)
+	case info.Size == 0:
+		return nil, permanent(CodeSourceEmpty, "the source has no bytes", nil)
+	case a.req.MaxSourceBytes > 0 && info.Size > a.req.MaxSourceBytes:
+		return nil, permanent(CodeSourceTooLarge,
+			fmt.Sprintf("the source has %d bytes, the limit is %d", info.Size, a.req.MaxSourceBytes), nil)
+	}
+	a.gateway.pin(info)
+	head, err := a.gateway.head(ctx, 4096)
+	if err != nil {
+		return nil, err
+	}
+	demuxer := sniff(head)
+	if demuxer == "" {
+		return nil, permanent(CodeSourceUnreadable, "the source is not a video container that we know", nil)
+	}
+
+	var out bytes.Buffer
+	res, err := a.child(ctx, proc.Spec{
+		Name: "ffprobe", Path: a.cfg.FFprobe, Args: probeArgs(a.sourceURL(), demuxer), Stdout: &limitedBuffer{Buffer: &out, left: 4 << 20},
+	})
+	if gerr := a.gateway.fault(); gerr != nil {
+		return nil, gerr
+	}
+	if err != nil {
+		var exit *proc.ExitError
+		if errors.As(err, &exit) && exit.Code > 0 {
+			return nil, permanent(CodeSourceUnreadable, "the source cannot be read as a video; it may be damaged or incomplete", err)
+		}
+		return nil, transient(CodeEncodeFailed, "the source could not be probed", err)
+	}
+	src, err := parseProbe(out.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	a.log.Debug("source probed", "stderr", res.Stderr)
+	src.Size, src.ETag, src.Demuxer = info.Size, info.ETag, demuxer
+	return src, nil
+}
+
+// ffprobe's JSON, as far as it is used.
+type probeJSON struct {
+	Format struct {
+		Duration  string `json:"duration"`
+		StartTime string `json:"start_time"`
+	} `json:"format"`
+	Streams []probeStream `json:"streams"`
+}
+
+type probeStream struct {
+	Index       int    `json:"index"`
+	CodecName   string `json:"codec_name"`
+	CodecType   string `json:"codec_type"`
+	Width       int    `json:"width"`
+	Height      int    `json:"height"`
+	SAR         string `json:"sample_aspect_ratio"`
+	FieldOrder  string `json:"field_order"`
+	Transfer    string `json:"color_transfer"`
+	BaseRate    string `json:"r_frame_rate"`
+	AvgRate     string `json:"avg_frame_rate"`
+	StartTime   string `json:"start_time"`
+	Duration    string `json:"duration"`
+	Channels    int    `json:"channels"`
+	SampleRate  string `json:"sample_rate"`
+	Disposition struct {
+		Default     int `json:"default"`
+		AttachedPic int `json:"attached_pic"`
+	} `json:"disposition"`
+	Tags         map[string]string `json:"tags"`
+	SideDataList []struct {
+		Rotation float64 `json:"rotation"`
+	} `json:"side_data_list"`
+}
+
+// parseProbe turns ffprobe's JSON into a Source and refuses what cannot be
+// processed.
+func parseProbe(doc []byte) (*Source, error) {
+	var p probeJSON
+	if err := json.Unmarshal(doc, &p); err != nil {
+		return nil, permanent(CodeSourceUnreadable, "the source cannot be read as a video", err)
+	}
+	src := &Source{Duration: seconds(p.Format.Duration)}
+	var video *probeStream
+	for i := range p.Streams {
+		s := &p.Streams[i]
+		switch {
+		case s.CodecType == "video" && s.Disposition.AttachedPic == 0 && s.Width > 0 && s.Height > 0 && s.CodecName != "":
+			if video == nil || video.Disposition.Default == 0 && s.Disposition.Default == 1 {
+				video = s
+			}
+		case s.CodecType == "audio" && s.Channels > 0 && s.CodecName != "":
+			rate, _ := strconv.Atoi(s.SampleRate)
+			src.Audio = append(src.Audio, AudioSource{
+				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
+				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
+				Default: s.Disposition.Default == 1,
+			})
+		}
+	}
+	if video == nil {
+		return nil, permanent(CodeSourceNoVideo, "the source has no video stream", nil)
+	}
+	if video.Width > 16384 || video.Height > 16384 || video.Width*video.Height > 8192*8192 {
+		return nil, permanent(CodeSourceUnsupported,
+			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
+	}
+	src.Video = videoFacts(video, seconds(p.Format.StartTime))
+	if src.Duration <= 0 {
+		src.Duration = src.Video.Duration
+	}
+	if src.Duration <= 0 {
+		return nil, permanent(CodeSourceUnsupported, "the source does not say how long it is; remux it into MP4 or Matroska", nil)
+	}
+	if src.Duration > 48*time.Hour {
+		return nil, permanent(CodeSourceUnsupported, "the source is longer than 48 hours", nil)
+	}
+	return src, nil
+}
+
+func videoFacts(s *probeStream, containerStart time.Duration) VideoSource {
+	v := VideoSource{
+		Index: s.Index, Codec: s.CodecName, Width: s.Width, Height: s.Height,
+		SAR: rational(s.SAR), BaseRate: rational(s.BaseRate), AvgRate: rational(s.AvgRate), Transfer: s.Transfer,
+	}
+	if f := v.SAR.Float(); f < 0.05 || f > 20 {
+		v.SAR = Rational{1, 1}
+	}
+	switch s.FieldOrder {
+	case "tt", "bb", "tb", "bt":
+		v.Interlaced = true
+	}
+	rotation := 0.0
+	for _, side := range s.SideDataList {
+		if side.Rotation != 0 {
+			rotation = side.Rotation
+		}
+	}
+	// ffmpeg rotates by right angles only when it applies a display matrix so.
+	v.Rotation = ((int(math.Round(rotation/90))*90)%360 + 360) % 360
+	if d := seconds(s.Duration); d > 0 {
+		v.Duration = d + max(0, seconds(s.StartTime)-containerStart)
+	}
+	return v
+}
+
+// seconds reads ffprobe's decimal seconds; 0 for anything odd.
+func seconds(s string) time.Duration {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(f) || math.Abs(f) > 1e9 {
+		return 0
+	}
+	return time.Duration(f * float64(time.Second))
+}
+
+// rational reads "num/den" or "num:den"; 0/1 for anything odd.
+func rational(s string) Rational {
+	num, den, ok := strings.Cut(strings.ReplaceAll(s, ":", "/"), "/")
+	n, err1 := strconv.Atoi(num)
+	d, err2 := strconv.Atoi(den)
+	if !ok || err1 != nil || err2 != nil || n <= 0 || d <= 0 {
+		return Rational{0, 1}
+	}
+	return Rational{n, d}
+}
+
+// languageTag returns a source's language as the shortest BCP 47 tag (RFC 5646),
+// "eng" as "en"; "und" for anything that is none.
+func languageTag(s string) string {
+	tag, err := language.Parse(cleanTag(s))
+	if err != nil {
+		return "und"
+	}
+	return tag.String()
+}
+
+// cleanTag makes a tag of the source fit for quoted strings of playlists
+// (RFC 8216, 4.2: no quotes, no line ends) and for packager arguments.
+func cleanTag(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || strings.ContainsRune(`"',=\;$`, r) || r == '\uFFFD' {
+			return -1
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if r := []rune(s); len(r) > 64 {
+		s = string(r[:64])
+	}
+	return s
+}
+
+// limitedBuffer keeps the first bytes of a child's output and drops the rest.
+type limitedBuffer struct {
+	*bytes.Buffer
+	left int
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	n := min(len(p), b.left)
+	b.left -= n
+	b.Buffer.Write(p[:n])
+	return len(p), nil
+}

@@ -1,0 +1,127 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+)
+
+// publish uploads what makes segments playable, in the order that keeps a
+// playlist behind its segments: init segments and media playlists, then the
+// inventory is compared with the store, then multivariant playlists and MPD.
+func (a *attempt) publish(ctx context.Context, done *packed, poster []byte) (*Presentation, error) {
+	segments := a.sink.all()
+	first := maps.Clone(done.inits)
+	maps.Copy(first, done.playlists)
+	if poster != nil {
+		first[posterName] = poster
+	}
+	if err := a.up.putAll(ctx, first); err != nil {
+		return nil, err
+	}
+	if err := a.checkInventory(ctx, len(segments)+len(first)); err != nil {
+		return nil, err
+	}
+	p := &Presentation{}
+	if poster != nil {
+		p.Poster = posterName
+	}
+	masters := map[string][]byte{}
+	for _, output := range a.req.Options.Outputs {
+		out := Output{Name: output, Container: "fmp4", MasterPlaylist: masterCMAF, Manifest: manifestCMAF, Scheme: cenc.SchemeCBCS}
+		if output == OutputTS {
+			out = Output{Name: output, Container: "mpegts", MasterPlaylist: masterTS, Scheme: cenc.SchemeAES128}
+		} else {
+			mpd, ok := a.sink.doc(manifestCMAF)
+			if !ok {
+				return nil, transient(CodePackFailed, "the packager made no manifest", nil)
+			}
+			masters[manifestCMAF] = mpd
+		}
+		if _, encrypted := a.req.Keys[output]; !encrypted {
+			out.Scheme = ""
+		}
+		p.Outputs = append(p.Outputs, out)
+		masters[out.MasterPlaylist] = a.multivariant(out, done, p)
+	}
+	if err := a.up.putAll(ctx, masters); err != nil {
+		return nil, err
+	}
+	a.up.mu.Lock()
+	defer a.up.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(a.up.inventory)) {
+		p.Objects = append(p.Objects, a.up.inventory[name])
+		p.Bytes += a.up.inventory[name].Size
+	}
+	for _, t := range p.Video {
+		p.Duration = max(p.Duration, t.Duration)
+	}
+	for _, t := range p.Audio {
+		p.Duration = max(p.Duration, t.Duration)
+	}
+	return p, nil
+}
+
+// multivariant makes an output's multivariant playlist and records its tracks.
+func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte {
+	var variants []variant
+	var audio []alternative
+	for _, r := range a.renditions {
+		dir := trackDir(out.Name, r.Name)
+		uri := relativeTo(out.MasterPlaylist, dir+"/index.m3u8")
+		bits := done.tracks[dir]
+		length := time.Duration(r.Facts.seconds() * float64(time.Second)).Round(time.Millisecond)
+		if v := r.Video; v != nil {
+			variants = append(variants, variant{
+				URI: uri, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height, FrameRate: v.Rate.Float(), Bits: bits,
+			})
+			p.Video = append(p.Video, VideoTrack{
+				Output: out.Name, Rung: v.Rung.Name, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height,
+				FrameRate: v.Rate.Float(), Bandwidth: bits.Peak, AverageBandwidth: bits.Average,
+				Frames: r.Facts.Frames, Bytes: bits.Bytes, Duration: length,
+			})
+			continue
+		}
+		audio = append(audio, alternative{
+			URI: uri, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
+			Default: r.Audio.Default, Channels: r.Facts.Channels, Bits: bits,
+		})
+		p.Audio = append(p.Audio, AudioTrack{
+			Output: out.Name, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
+			Default: r.Audio.Default, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
+			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
+		})
+	}
+	return multivariantPlaylist(variants, audio)
+}
+
+// checkInventory compares what the store lists with what was uploaded: names,
+// sizes and the store's own checksums, told at upload and now.
+func (a *attempt) checkInventory(ctx context.Context, want int) error {
+	var listed []ObjectInfo
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		listed, err = a.cfg.Media.List(ctx, a.up.prefix)
+		return err
+	})
+	if err != nil {
+		return transient(CodeStoreUnavailable, "the object store did not list what was uploaded", err)
+	}
+	a.up.mu.Lock()
+	defer a.up.mu.Unlock()
+	if len(a.up.inventory) != want || len(listed) != want {
+		return verifyError(fmt.Errorf("%d objects were made, %d uploaded, %d are in the store", want, len(a.up.inventory), len(listed)))
+	}
+	for _, info := range listed {
+		name := strings.TrimPrefix(info.Key, a.up.prefix)
+		obj, ok := a.up.inventory[name]
+		if !ok || obj.Size != info.Size || strings.Trim(a.up.etags[name], `"`) != strings.Trim(info.ETag, `"`) {
+			return verifyError(fmt.Errorf("%s in the store is not what was uploaded", name))
+		}
+	}
+	return nil
+}

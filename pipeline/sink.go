@@ -1,0 +1,200 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// maxObject bounds one segment or document in memory: twelve seconds of the
+// largest rung twice over.
+const maxObject = 64 << 20
+
+// segment is one media segment that lies in memory or in the store.
+type segment struct {
+	Output, Track string
+	Number        int
+	IV            [16]byte // aes-128 only
+	Frames        int64    // pictures; 0 for audio in ts
+	Object        Object
+	ETag          string
+}
+
+// sink takes what the packagers PUT. It answers 200 once the bytes are in
+// memory, for a packager gives up for ever on one failure; the uploads behind
+// it have retries of their own. When the memory is full it does not read the
+// next PUT, so that the packager, and in the end the encoder, waits.
+//
+// Playlists and the MPD are rewritten after each segment; the last one counts.
+// They stay in memory until the segments are durable.
+type sink struct {
+	keys   map[string]Key
+	room   *budget
+	upload func(seg *segment, body []byte, held int64) // releases what is held
+	abort  func(error)
+
+	mu       sync.Mutex
+	docs     map[string][]byte // playlists, MPD, init segments by name
+	segments map[string]*segment
+}
+
+func newSink(keys map[string]Key, limit int64) *sink {
+	return &sink{keys: keys, room: newBudget(limit), docs: map[string][]byte{}, segments: map[string]*segment{}}
+}
+
+// ServeHTTP takes one PUT; the path is the object's name.
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Path
+	if name != path.Clean(name) || strings.HasPrefix(name, "/") || strings.HasPrefix(name, "..") {
+		http.Error(w, "bad name", http.StatusBadRequest)
+		s.abort(transient(CodePackFailed, "the packager wrote an unexpected object", fmt.Errorf("name %q", name)))
+		return
+	}
+	if err := s.room.wait(r.Context()); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	var body bytes.Buffer
+	held := &heldReader{r: r.Body, room: s.room}
+	_, err := body.ReadFrom(io.LimitReader(held, maxObject+1))
+	if err == nil && body.Len() > maxObject {
+		err = fmt.Errorf("more than %d bytes", maxObject)
+	}
+	if err != nil {
+		// The packager died in the middle; its exit is the error that counts.
+		s.room.release(held.n)
+		panic(http.ErrAbortHandler)
+	}
+	if err := s.take(name, body.Bytes(), held.n); err != nil {
+		s.abort(transient(CodePackFailed, "the packager wrote an unexpected object", err))
+		http.Error(w, "refused", http.StatusBadRequest)
+	}
+}
+
+// take sorts an object by its name.
+func (s *sink) take(name string, body []byte, held int64) error {
+	number, isSegment := segmentNumber(name)
+	if !isSegment {
+		s.room.release(held) // small and bounded by the number of renditions
+		s.mu.Lock()
+		s.docs[name] = bytes.Clone(body)
+		s.mu.Unlock()
+		return nil
+	}
+	track := path.Dir(name)
+	output, trackName, _ := strings.Cut(track, "/")
+	seg := &segment{Output: output, Track: trackName, Number: number}
+	var err error
+	switch {
+	case path.Ext(name) == ".m4s":
+		seg.Frames, err = segmentFrames(body)
+	case strings.HasPrefix(trackName, "v-"):
+		seg.Frames, err = tsVideoFrames(body)
+	}
+	if err == nil && output == OutputTS {
+		if key, ok := s.keys[OutputTS]; ok {
+			body, seg.IV, err = sealSegment(key.Content, body)
+		}
+	}
+	if err != nil {
+		s.room.release(held)
+		return fmt.Errorf("segment %s: %w", name, err)
+	}
+	seg.Object = Object{Name: name, Size: int64(len(body)), SHA256: sha256.Sum256(body), ContentType: contentType(name)}
+	s.mu.Lock()
+	_, twice := s.segments[name]
+	s.segments[name] = seg
+	s.mu.Unlock()
+	if twice {
+		s.room.release(held)
+		return fmt.Errorf("segment %s came twice", name)
+	}
+	s.upload(seg, body, held)
+	return nil
+}
+
+// doc returns the newest version of a playlist, the MPD or an init segment.
+func (s *sink) doc(name string) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.docs[name]
+	return b, ok
+}
+
+// all returns every segment by name. Only for use when the packagers have ended.
+func (s *sink) all() map[string]*segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.segments
+}
+
+// segmentNumber tells a media segment by its name: a number and .m4s or .ts.
+func segmentNumber(name string) (int, bool) {
+	ext := path.Ext(name)
+	if ext != ".m4s" && ext != ".ts" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(path.Base(name), ext))
+	return n, err == nil && n > 0
+}
+
+// budget counts bytes in memory.
+type budget struct {
+	mu          sync.Mutex
+	cond        *sync.Cond
+	held, limit int64
+	peak        int64
+}
+
+func newBudget(limit int64) *budget {
+	b := &budget{limit: limit}
+	b.cond = sync.NewCond(&b.mu)
+	return b
+}
+
+// wait returns when there is room. What has begun may always end: only whole
+// PUTs wait, so that half-read ones cannot block each other.
+func (b *budget) wait(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { b.mu.Lock(); b.cond.Broadcast(); b.mu.Unlock() })
+	defer stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.held >= b.limit && ctx.Err() == nil {
+		b.cond.Wait()
+	}
+	return ctx.Err()
+}
+
+func (b *budget) add(n int64) {
+	b.mu.Lock()
+	b.held += n
+	b.peak = max(b.peak, b.held)
+	b.mu.Unlock()
+}
+
+func (b *budget) release(n int64) {
+	b.mu.Lock()
+	b.held -= n
+	b.cond.Broadcast()
+	b.mu.Unlock()
+}
+
+// heldReader counts what it reads against the budget.
+type heldReader struct {
+	r    io.Reader
+	room *budget
+	n    int64
+}
+
+func (h *heldReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.n += int64(n)
+	h.room.add(int64(n))
+	return n, err
+}

@@ -1,0 +1,33 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// ObjectStore is one bucket. internal/objstore implements it.
+type ObjectStore interface {
+	// Stat returns an object's facts, or ErrObjectNotFound.
+	Stat(ctx context.Context, key string) (ObjectInfo, error)
+	// Get reads n bytes from offset off (n < 0: to the end). With an etag the
+	// object must still have it, else ErrObjectChanged.
+	Get(ctx context.Context, key, etag string, off, n int64) (io.ReadCloser, error)
+	// Put writes an object whole.
+	Put(ctx context.Context, key string, body []byte, contentType, cacheControl string) (ObjectInfo, error)
+	// List returns every object below a prefix.
+	List(ctx context.Context, prefix string) ([]ObjectInfo, error)
+}
+
+// ObjectInfo is what a store says of an object.
+type ObjectInfo struct {
+	Key  string
+	Size int64
+	ETag string
+}
+
+// What an ObjectStore answers.
+var (
+	ErrObjectNotFound = errors.New("no such object")
+	ErrObjectChanged  = errors.New("the object has changed")
+)

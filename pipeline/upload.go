@@ -1,0 +1,65 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// uploader writes objects below the attempt's prefix, a few at a time, with
+// patience, and keeps the inventory.
+type uploader struct {
+	store  ObjectStore
+	prefix string // key prefix with its trailing slash
+	slots  chan struct{}
+
+	mu        sync.Mutex
+	inventory map[string]Object
+	etags     map[string]string
+}
+
+const parallelUploads = 6
+
+func newUploader(store ObjectStore, prefix string) *uploader {
+	return &uploader{
+		store: store, prefix: prefix, slots: make(chan struct{}, parallelUploads),
+		inventory: map[string]Object{}, etags: map[string]string{},
+	}
+}
+
+// put makes one object durable.
+func (u *uploader) put(ctx context.Context, obj Object, body []byte) error {
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var info ObjectInfo
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		info, err = u.store.Put(ctx, u.prefix+obj.Name, body, obj.ContentType, cacheForever)
+		return err
+	})
+	if err != nil {
+		return transient(CodeStoreUnavailable, "the object store did not take an object", err)
+	}
+	u.mu.Lock()
+	u.inventory[obj.Name], u.etags[obj.Name] = obj, info.ETag
+	u.mu.Unlock()
+	return nil
+}
+
+// putAll makes documents durable, all at once.
+func (u *uploader) putAll(ctx context.Context, docs map[string][]byte) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for name, body := range docs {
+		group.Go(func() error { return u.put(ctx, newObject(name, body), body) })
+	}
+	return group.Wait()
+}
+
+func newObject(name string, body []byte) Object {
+	return Object{Name: name, Size: int64(len(body)), SHA256: sha256.Sum256(body), ContentType: contentType(name)}
+}
