@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
 )
@@ -44,4 +45,35 @@ func SinkPeak(r *Runner) int64 {
 		panic(err)
 	}
 	return int64(m.GetGauge().GetValue())
+}
+
+// MeasureSegments measures a playlist of the given segments.
+func MeasureSegments(target float64, seconds []float64, bytes []int64) (peak, average int64) {
+	p := mediaPlaylist{TargetDuration: target}
+	for i, s := range seconds {
+		p.Segments = append(p.Segments, playlistSegment{URI: strconv.Itoa(i), Seconds: s})
+	}
+	b := measure(p, func(uri string) int64 { i, _ := strconv.Atoi(uri); return bytes[i] })
+	return b.Peak, b.Average
+}
+
+// SampleMaster writes a multivariant playlist of two rungs and two languages.
+func SampleMaster() []byte {
+	return multivariantPlaylist([]variant{
+		{URI: "v-720p/index.m3u8", Codec: "avc1.64001f", Width: 1280, Height: 720, FrameRate: 30000.0 / 1001, Bits: trackBits{Peak: 2_500_000, Average: 2_000_000}},
+		{URI: "v-360p/index.m3u8", Codec: "avc1.64001e", Width: 640, Height: 360, FrameRate: 30000.0 / 1001, Bits: trackBits{Peak: 700_000, Average: 600_000}},
+	}, []alternative{
+		{URI: "a-0/index.m3u8", Name: "English", Language: "en", Codec: "mp4a.40.2", Default: true, Channels: 2, Bits: trackBits{Peak: 140_000, Average: 130_000}},
+		{URI: "a-1/index.m3u8", Name: "Audio 2", Language: "und", Codec: "mp4a.40.2", Channels: 2, Bits: trackBits{Peak: 150_000, Average: 129_000}},
+	})
+}
+
+// SealPlaylist parses a media playlist and writes keys into it.
+func SealPlaylist(doc string) (segments int, keyed string, err error) {
+	p, err := parseMediaPlaylist([]byte(doc))
+	if err != nil {
+		return 0, "", err
+	}
+	out, err := addSegmentKeys([]byte(doc), "https://x/key", func(string) ([16]byte, bool) { return [16]byte{1}, true })
+	return len(p.Segments), string(out), err
 }

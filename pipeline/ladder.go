@@ -91,10 +91,10 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 			fmt.Sprintf("the picture is %d×%d pixels: at least 16×16 are needed", width, height), nil)
 	}
 	p := Plan{Rate: gridRate(src.Video)}
-	// Even, so that half-rate rungs have a whole number of frames per GOP.
-	p.GOP = 2 * int(math.Round(p.Rate.Float()*gopSeconds/2))
-	if p.GOP < 2 {
-		p.GOP = 2
+	p.GOP = max(1, int(math.Round(p.Rate.Float()*gopSeconds)))
+	halve := p.Rate.Float() > 30.5
+	if halve && p.GOP%2 != 0 {
+		p.GOP++ // half-rate rungs need a whole number of frames per GOP, too
 	}
 	gopSec := float64(p.GOP) / p.Rate.Float()
 	p.SegmentSeconds = gopSec * math.Max(1, math.Round(float64(opt.SegmentSeconds)/gopSec))
@@ -102,7 +102,7 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 	for _, r := range chooseRungs(min(width, height), opt.Ladder) {
 		v := VideoPlan{Rung: r, Rate: p.Rate, GOP: p.GOP}
 		v.Width, v.Height = fit(width, height, r.ShortEdge)
-		if p.Rate.Float() > 30.5 && r.ShortEdge <= fullRateShort {
+		if halve && r.ShortEdge <= fullRateShort {
 			v.Halved, v.GOP = true, p.GOP/2
 			v.Rate = reduce(Rational{p.Rate.Num, p.Rate.Den * 2})
 		}

@@ -72,7 +72,7 @@ func addSegmentKeys(doc []byte, keyURI string, iv func(uri string) ([16]byte, bo
 	var pending []string // EXTINF and what follows it, until the URI is known
 	lines := bufio.NewScanner(bytes.NewReader(doc))
 	for lines.Scan() {
-		line := lines.Text()
+		line := strings.TrimSpace(lines.Text())
 		switch {
 		case strings.HasPrefix(line, "#EXT-X-KEY"):
 			return nil, fmt.Errorf("playlist has a key already")
