@@ -13,8 +13,8 @@ CREATE TABLE jobs (
                    CHECK (state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
     stage          text NOT NULL DEFAULT ''
                    CHECK (stage IN ('', 'probe', 'encode', 'pack', 'verify', 'publish')),
-    progress       real NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 100),
-    eta_seconds    real CHECK (eta_seconds >= 0),
+    progress       double precision NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 100),
+    eta_seconds    double precision CHECK (eta_seconds >= 0),
     attempt        integer NOT NULL DEFAULT 0 CHECK (attempt >= 0), -- the fencing token; only grows
     failures       integer NOT NULL DEFAULT 0 CHECK (failures >= 0), -- attempts that count against the limit: not those that a shutdown ended
     dispatch_seq   bigint NOT NULL DEFAULT 1,

@@ -22,12 +22,14 @@ func TestContentKeyRedactsItself(t *testing.T) {
 		Key cenc.ContentKey
 		Ptr *cenc.ContentKey
 	}{key, &key}
+	hidden := struct{ inner struct{ key cenc.ContentKey } }{struct{ key cenc.ContentKey }{key}}
 
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b"} {
 		fmt.Fprintf(&out, verb+"\n", key)
 		fmt.Fprintf(&out, verb+"\n", &key)
 		fmt.Fprintf(&out, verb+"\n", holder)
+		fmt.Fprintf(&out, verb+"\n", hidden)
 	}
 	if err := json.NewEncoder(&out).Encode(holder); err != nil {
 		t.Fatal(err)
@@ -74,7 +76,7 @@ func TestContentKeyFromWantsSixteenBytes(t *testing.T) {
 			t.Errorf("%d bytes accepted", n)
 		}
 	}
-	if cenc.NewContentKey() == cenc.NewContentKey() {
+	if cenc.NewContentKey().Equal(cenc.NewContentKey()) {
 		t.Error("two new keys are equal")
 	}
 }

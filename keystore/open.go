@@ -1,0 +1,180 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const stateRetired = "retired" // of a KEK version: nothing is sealed under it any more
+
+// openLock is the advisory lock under which processes open one after the other.
+const openLock int64 = 0x7365616c6b656b // "sealkek"
+
+// Open checks the keyring against the database and makes its primary the
+// primary there, in one transaction and one process at a time. A version that
+// is new gets its check value.
+//
+// It refuses with ErrKEKMismatch a KEK that is not the one registered under
+// its version, with ErrKEKMissing a keyring that lacks a version under which
+// content keys are sealed, and with ErrKEKRetired a retired primary; nothing
+// is changed then. reg may be nil. Open does not own the pool.
+func Open(ctx context.Context, pool *pgxpool.Pool, keys *Keyring, reg prometheus.Registerer) (*Postgres, error) {
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{pool: pool, keys: keys, metrics: m}
+	if err := p.open(ctx); err != nil {
+		m.ended(opOpen, err)
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Postgres) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	return p.inTx(ctx, "register KEK versions", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, openLock); err != nil {
+			return databaseError(ctx, "lock KEK versions", err)
+		}
+		known, err := readKEKs(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := p.checkKEKs(known); err != nil {
+			return err
+		}
+		if err := p.checkNoneMissing(ctx, tx); err != nil {
+			return err
+		}
+		if err := p.insertKEKs(ctx, tx, known); err != nil {
+			return err
+		}
+		return p.makePrimary(ctx, tx)
+	})
+}
+
+type kekRow struct {
+	version      int
+	nonce, value []byte
+	state        string
+	wraps        int64
+}
+
+func readKEKs(ctx context.Context, tx pgx.Tx) (map[int]kekRow, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT version, check_nonce, check_value, state, wraps
+		FROM kek_versions ORDER BY version`)
+	if err != nil {
+		return nil, databaseError(ctx, "read KEK versions", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (k kekRow, err error) {
+		err = row.Scan(&k.version, &k.nonce, &k.value, &k.state, &k.wraps)
+		return k, err
+	})
+	if err != nil {
+		return nil, databaseError(ctx, "read KEK versions", err)
+	}
+	known := make(map[int]kekRow, len(list))
+	for _, k := range list {
+		known[k.version] = k
+	}
+	return known, nil
+}
+
+func (p *Postgres) checkKEKs(known map[int]kekRow) error {
+	for _, version := range p.keys.Versions() {
+		k, ok := known[version]
+		if !ok {
+			continue
+		}
+		if !p.keys.fits(version, k.nonce, k.value) {
+			return fmt.Errorf("KEK version %d: %w; restore the original KEK_%d, and give a new KEK a new version",
+				version, ErrKEKMismatch, version)
+		}
+		if version == p.keys.Primary() && k.state == stateRetired {
+			return fmt.Errorf("KEK version %d: %w; set KEK_PRIMARY to another version", version, ErrKEKRetired)
+		}
+		p.metrics.wrapCount(version, k.wraps)
+	}
+	return nil
+}
+
+// checkNoneMissing refuses a keyring that could not open every stored key.
+func (p *Postgres) checkNoneMissing(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `
+		SELECT kek_version, count(*)
+		FROM content_keys
+		WHERE wrapped_key IS NOT NULL AND kek_version <> ALL ($1)
+		GROUP BY kek_version ORDER BY kek_version`, p.keys.Versions())
+	if err != nil {
+		return databaseError(ctx, "count content keys", err)
+	}
+	type missing struct {
+		version int
+		keys    int64
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m missing, err error) {
+		err = row.Scan(&m.version, &m.keys)
+		return m, err
+	})
+	if err != nil {
+		return databaseError(ctx, "count content keys", err)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	var needs, sets []string
+	for _, m := range list {
+		needs = append(needs, fmt.Sprintf("%d content keys are sealed under version %d", m.keys, m.version))
+		sets = append(sets, fmt.Sprintf("KEK_%d", m.version))
+	}
+	return fmt.Errorf("%w: %s; set %s as well", ErrKEKMissing, strings.Join(needs, ", "), strings.Join(sets, ", "))
+}
+
+func (p *Postgres) insertKEKs(ctx context.Context, tx pgx.Tx, known map[int]kekRow) error {
+	fresh := slices.DeleteFunc(p.keys.Versions(), func(v int) bool { _, ok := known[v]; return ok })
+	for _, version := range fresh {
+		nonce, value, err := p.keys.sealCheck(version)
+		if err != nil {
+			return err
+		}
+		// The check value is the version's first seal.
+		_, err = tx.Exec(ctx, `
+			INSERT INTO kek_versions (version, check_nonce, check_value, state, wraps)
+			VALUES ($1, $2, $3, 'secondary', 1)`, version, nonce, value)
+		if err != nil {
+			return databaseError(ctx, "register KEK version", err)
+		}
+		p.metrics.wrapCount(version, 1)
+	}
+	return nil
+}
+
+// makePrimary takes two statements: a unique index allows one primary at any
+// time.
+func (p *Postgres) makePrimary(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE kek_versions SET state = 'secondary'
+		WHERE state = 'primary' AND version <> $1`, p.keys.Primary())
+	if err != nil {
+		return databaseError(ctx, "demote KEK version", err)
+	}
+	tag, err := tx.Exec(ctx, `
+		UPDATE kek_versions SET state = 'primary'
+		WHERE version = $1 AND state IN ('primary', 'secondary')`, p.keys.Primary())
+	if err != nil {
+		return databaseError(ctx, "make KEK version primary", err)
+	}
+	if tag.RowsAffected() != 1 {
+		return fmt.Errorf("KEK version %d: %w", p.keys.Primary(), ErrKEKRetired)
+	}
+	return nil
+}
