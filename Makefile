@@ -1,0 +1,65 @@
+# sealcast: `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+TOOLS   := $(CURDIR)/.sealcast/bin
+BIN     := bin/sealcast
+FUZZTIME ?= 30s
+export PATH := $(TOOLS):$(PATH)
+
+.PHONY: help deps build demo dev test check lint race fuzz bench e2e image clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+deps: ## install what is missing (Debian or Ubuntu, as root or with sudo)
+	@sh internal/deps/install.sh
+
+build: ## build bin/sealcast
+	@$(GO) build -trimpath -o $(BIN) ./cmd/sealcast
+
+demo: deps build ## one real video to the end, on temporary servers  [INPUT=file.mp4] [KEEP=1]
+	@$(BIN) demo $(if $(INPUT),-input "$(INPUT)") $(if $(filter 1,$(KEEP)),-keep)
+
+dev: deps build ## private servers and sealcast in the foreground; writes .sealcast/dev.env
+	@$(BIN) dev
+
+test: deps lint race ## everything that CI checks: format, lint, arrows, units, real servers, browser, race
+	@echo "make test: all passed"
+
+lint: $(TOOLS)/golangci-lint ## format, lint and the arrows between packages
+	@unformatted=$$($(TOOLS)/golangci-lint fmt --diff); if [ -n "$$unformatted" ]; then echo "$$unformatted"; echo "not formatted: run .sealcast/bin/golangci-lint fmt" >&2; exit 1; fi
+	@$(TOOLS)/golangci-lint run ./...
+
+$(TOOLS)/golangci-lint: internal/tools/go.mod
+	@mkdir -p $(TOOLS)
+	@echo "building golangci-lint (a few minutes, once)"
+	@cd internal/tools && $(GO) build -o $(TOOLS)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+race: deps ## all tests under the race detector, and each small benchmark once
+	@$(GO) test -race -timeout 40m ./...
+	@$(GO) test -run '^$$' -bench . -benchtime 1x ./token ./keystore ./api
+
+fuzz: deps ## every fuzz target for FUZZTIME (30s)
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench: deps build ## the main job against a bare ffmpeg command and the staged shape, in one run
+	@$(GO) test -run '^$$' -bench '^BenchmarkMainJob$$' -benchtime 1x -timeout 60m -v ./cmd/sealcast
+	@$(GO) test -run '^$$' -bench . ./token ./keystore ./api
+
+e2e: deps ## the end-to-end tests alone
+	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast
+
+image: ## build the container image (needs docker)
+	docker build -f docker/Dockerfile -t sealcast .
+
+clean: ## remove what was built and the data of make dev
+	rm -rf bin .sealcast/data .sealcast/dev.env

@@ -1,0 +1,46 @@
+// Package arrows draws who may import whom. Its test compares the drawing with
+// `go list -deps`, so that an arrow through a third package is seen too.
+package arrows
+
+// Drawing is the plan; what it does not draw is forbidden.
+const Drawing = `
+cmd ─► worker ─► pipeline ─► internal/proc
+ │       ├─────► keystore ─► pgx
+ │       └─────► internal/cenc
+ ├──► api ─────► keystore, token, internal/cenc
+ ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
+internal/objstore ─► pipeline (whose ObjectStore it implements)
+pipeline, keystore ─► internal/cenc        cenc, proc, token: no import of ours
+never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
+       api → {worker, pipeline}; worker → api
+`
+
+// Allowed lists, for each package of ours, what of ours it may reach, directly
+// or through others.
+var Allowed = map[string][]string{
+	"internal/arrows":     {},
+	"internal/cenc":       {},
+	"internal/proc":       {},
+	"token":               {},
+	"migrations":          {},
+	"internal/player":     {},
+	"internal/localstack": {},
+	"keystore":            {"internal/cenc"},
+	"pipeline":            {"internal/cenc", "internal/proc"},
+	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc"},
+	"worker":              {"pipeline", "keystore", "internal/cenc", "internal/proc"},
+	"api":                 {"keystore", "token", "internal/cenc"},
+
+	// For tests only.
+	"keystore/keystoretest":              {"keystore", "internal/cenc"},
+	"internal/player/browsertest":        {},
+	"internal/localstack/localstacktest": {"internal/localstack", "migrations"},
+}
+
+// Forbidden lists outside packages that a package of ours may not reach.
+var Forbidden = map[string][]string{
+	"pipeline": {"github.com/jackc/pgx/v5", "github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
+	"keystore": {"github.com/hibiken/asynq"},
+	"api":      {"github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
+	"token":    {"net/http", "database/sql"},
+}
