@@ -1,0 +1,221 @@
+// Package api is sealcast's slim HTTP API: jobs, content keys and published
+// media. A handler returns an error, problem.go alone turns it into an answer.
+// openapi.yaml is the contract; the tests hold every real answer against it.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/keystore"
+	"github.com/sealcast/sealcast/token"
+)
+
+// Config wires the API. All members are required but BaseURL, CORSOrigins,
+// TrustedProxies and Redis.
+type Config struct {
+	BaseURL        string         // public origin without a trailing slash, for Location; empty: Location is a path
+	APIKey         APIKey         // opens the job routes
+	CORSOrigins    []string       // "https://host[:port]" or, with any port, "http://127.0.0.1:*"
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+
+	Tokens       *token.HMAC
+	Keys         Keys
+	Jobs         JobService
+	Publications Publications
+	Objects      Objects
+
+	KeysPerToken  int           // key requests per minute and verified token
+	KeysPerClient int           // key requests per minute and client address
+	Redis         *redis.Client // shares the limits; nil, or away: each process limits by itself
+
+	Ready    map[string]func(context.Context) error // dependencies by name, for /readyz
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+}
+
+// ErrNotFound says that a job, publication or object does not exist.
+var ErrNotFound = errors.New("not found")
+
+// Keys gives content keys to viewers; keystore.Store has it. An error other
+// than keystore.ErrNotFound and keystore.ErrIntegrity is answered with 503.
+type Keys interface {
+	Served(ctx context.Context, hash string, kid *cenc.KID) (keystore.Key, error)
+}
+
+// JobService submits and shows jobs. What the client shall read is a *Problem;
+// an unknown id is ErrNotFound; every other error is answered with 503.
+type JobService interface {
+	Submit(context.Context, JobRequest) (job Job, created bool, err error)
+	Get(ctx context.Context, id string) (Job, error)
+}
+
+// Publications looks published generations up. Nothing there is ErrNotFound.
+type Publications interface {
+	Entry(ctx context.Context, hash string) (Entry, error)
+	Object(ctx context.Context, hash, prefix, name string) (Object, error)
+}
+
+// Entry is the published generation of an asset.
+type Entry struct {
+	Prefix     string // of its object keys: stream/<hash>/<prefix>/<name>
+	Generation int
+	Encrypted  bool
+}
+
+// Object is an entry of a publication's inventory.
+type Object struct {
+	Name        string // relative to the prefix
+	ContentType string
+	Size        int64 // bytes
+	SHA256      [32]byte
+	Encrypted   bool // of an encrypted title
+}
+
+// Objects reads n bytes of an object from offset off on.
+type Objects interface {
+	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
+}
+
+// JobRequest is a submission. Payload is the body without its type, to be
+// decoded strictly by the one who knows it.
+type JobRequest struct {
+	Type    string
+	Payload json.RawMessage
+}
+
+// Job is what clients see of a job.
+type Job struct {
+	ID, Type, Hash, Source  string
+	State, Stage            string
+	Progress                float64  // 0 to 100
+	ETASeconds              *float64 // nil: unknown
+	Attempt                 int
+	ErrorCode, ErrorMessage string          // empty: no error
+	Results                 json.RawMessage // nil: none yet
+	CreatedAt               time.Time
+	StartedAt, FinishedAt   *time.Time
+}
+
+// server holds what the handlers share.
+type server struct {
+	Config
+	origins origins
+	limiter *limiter
+	metrics *metrics
+	entries *entryCache
+	checks  *checks
+}
+
+// New returns the handler of all routes. Its error lists all faults of the
+// configuration.
+func New(cfg Config) (http.Handler, error) {
+	origins, err := parseOrigins(cfg.CORSOrigins)
+	if err := errors.Join(cfg.validate(), err); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	m, err := newMetrics(cfg.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("api: register metrics: %w", err)
+	}
+	s := &server{
+		Config:  cfg,
+		origins: origins,
+		metrics: m,
+		limiter: newLimiter(cfg.Redis, m, cfg.Log),
+		entries: newEntryCache(cfg.Publications),
+		checks:  newChecks(cfg.Ready, cfg.Log),
+	}
+	mux := http.NewServeMux()
+	byPath := map[string][]route{}
+	for _, r := range s.routes() {
+		byPath[r.path] = append(byPath[r.path], r)
+	}
+	for path, routes := range byPath {
+		mux.Handle(path, s.dispatch(routes))
+	}
+	// Without its own pattern ServeMux would redirect it to the one with a slash.
+	mux.Handle("/stream/{hash}", s.dispatch(nil))
+	mux.Handle("/", s.dispatch(nil))
+	return s.observe(mux), nil
+}
+
+const (
+	keyPath   = "/api/key/{hash}"
+	mediaPath = "/stream/{hash}/{path...}"
+)
+
+// route is one row of the route table. Routes of one path share cors and secret.
+type route struct {
+	method  string        // GET answers HEAD, too
+	path    string        // a pattern of http.ServeMux
+	limit   int64         // bytes of the request's body; 0: no body is read
+	timeout time.Duration // until the answer is written; 0: the handler sets deadlines as it goes
+	auth    auth
+	cors    bool // pages of CORSOrigins may read it
+	secret  bool // every answer has the headers of a key reply
+	handle  func(http.ResponseWriter, *http.Request) error
+}
+
+func (s *server) routes() []route {
+	return []route{
+		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
+		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
+		{method: "GET", path: "/api/jobs/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getJob},
+		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
+		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
+		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},
+	}
+}
+
+func (cfg Config) validate() error {
+	var faults []error
+	need := func(ok bool, text string) {
+		if !ok {
+			faults = append(faults, errors.New(text))
+		}
+	}
+	need(cfg.APIKey.set, "an API key is needed")
+	need(cfg.Tokens != nil, "a token secret is needed")
+	need(cfg.Keys != nil, "a key store is needed")
+	need(cfg.Jobs != nil, "a job service is needed")
+	need(cfg.Publications != nil, "publications are needed")
+	need(cfg.Objects != nil, "an object store is needed")
+	need(cfg.KeysPerToken > 0, "key requests per minute and token: want 1 or more")
+	need(cfg.KeysPerClient > 0, "key requests per minute and client: want 1 or more")
+	need(cfg.Registry != nil, "a metrics registry is needed")
+	need(cfg.Log != nil, "a logger is needed")
+	if cfg.BaseURL != "" {
+		u, err := url.Parse(cfg.BaseURL)
+		need(err == nil && u.Host != "" && u.User == nil && u.Path == "" && u.RawQuery == "" && u.Fragment == "",
+			"base URL: want an origin such as https://video.example.com, without a trailing slash")
+	}
+	return errors.Join(faults...)
+}
+
+// NewServer returns a server with all four timeouts. Routes move the read and
+// write deadlines of their own requests: a long media download is allowed, a
+// stalled one is not.
+func NewServer(addr string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Addr:              addr,
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+	}
+}

@@ -1,0 +1,90 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/keystore"
+)
+
+// secretHeaders are on every answer of a key route: nobody may keep it, guess
+// its type, learn its address from a Referer, or be kept from reading it by
+// cross-origin isolation.
+func secretHeaders(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+}
+
+// getKey gives the 16 bytes of a content key: the one that ?kid= names, or the
+// title's default. The token has been verified for this title and opens every
+// key of it. Range and conditional headers are ignored, there is no ETag.
+func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
+	hash := r.PathValue("hash")
+	if err := s.limitKeys(r); err != nil {
+		return err
+	}
+	kid, err := kidOf(r.URL)
+	if err != nil {
+		return err
+	}
+	key, err := s.Keys.Served(r.Context(), hash, kid)
+	if err != nil {
+		if !errors.Is(err, keystore.ErrNotFound) && !errors.Is(err, keystore.ErrIntegrity) {
+			s.metrics.failed(r, depPostgres)
+		}
+		return err
+	}
+	if key.Hash != hash || (kid != nil && key.KID != *kid) || key.Content.IsZero() {
+		return fmt.Errorf("key store gave another key: %w", keystore.ErrIntegrity)
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(cenc.KeySize))
+	content := key.Content.Bytes()
+	_, _ = w.Write(content)
+	clear(content)
+	return nil
+}
+
+// kidOf reads ?kid=. A value that names no key, or two, is no key.
+func kidOf(u *url.URL) (*cenc.KID, error) {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, keystore.ErrNotFound
+	}
+	values, given := query["kid"]
+	if !given {
+		return nil, nil
+	}
+	if len(values) != 1 {
+		return nil, keystore.ErrNotFound
+	}
+	kid, err := cenc.ParseKID(values[0])
+	if err != nil {
+		return nil, keystore.ErrNotFound
+	}
+	return &kid, nil
+}
+
+// limitKeys counts the request against the verified token and against the
+// client address, never against text that nobody verified.
+func (s *server) limitKeys(r *http.Request) error {
+	x := exchangeOf(r)
+	for _, l := range []struct {
+		key       string
+		perMinute int
+	}{
+		{"token:" + x.grant.ID, s.KeysPerToken},
+		{"client:" + limitKey(x.client), s.KeysPerClient},
+	} {
+		if ok, after := s.limiter.allow(r.Context(), l.key, l.perMinute); !ok {
+			return rateLimited(after)
+		}
+	}
+	return nil
+}

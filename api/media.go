@@ -1,0 +1,236 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	entryControl  = "public, max-age=2"
+	objectControl = "public, max-age=31536000, immutable"
+	secretControl = "no-store"
+
+	lookupTimeout = 5 * time.Second // for Postgres
+	maxEntrySize  = 4 << 20         // bytes of an entry document
+	posterName    = "poster.jpg"
+)
+
+// entryDocument is a document with a fixed address that shows the published
+// generation.
+type entryDocument struct {
+	contentType string
+	rebase      func(doc []byte, name, prefix string) ([]byte, error)
+}
+
+var entryDocuments = map[string]entryDocument{
+	"master.m3u8":    {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"ts/master.m3u8": {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"manifest.mpd":   {"application/dash+xml", rebaseManifest},
+}
+
+var (
+	prefixPattern = regexp.MustCompile(`^[0-9a-f]{16}-[1-9][0-9]{0,8}$`)
+	namePattern   = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
+)
+
+const maxName = 512 // bytes
+
+// getMedia serves the entry documents and the poster of the published
+// generation, and every object of the inventory under its prefix.
+func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
+	hash, path := r.PathValue("hash"), r.PathValue("path")
+	if !isHash(hash) || len(path) > maxName || !namePattern.MatchString(path) {
+		return notFound()
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin")
+	if doc, ok := entryDocuments[path]; ok {
+		return s.getEntry(w, r, hash, path, doc)
+	}
+	prefix, name, _ := strings.Cut(path, "/")
+	if path == posterName {
+		entry, err := s.entry(r, hash)
+		if err != nil {
+			return err
+		}
+		prefix, name = entry.Prefix, path
+	} else if !prefixPattern.MatchString(prefix) || name == "" {
+		return notFound()
+	}
+	obj, err := s.object(r, hash, prefix, name)
+	if err != nil {
+		return err
+	}
+	c := content{
+		size: obj.Size, contentType: obj.ContentType, cacheControl: objectControl, etag: etag(obj.SHA256),
+		open: s.opener(hash, prefix, name),
+	}
+	if path == posterName {
+		c.cacheControl = entryControl
+	}
+	if isSecret(obj, name) {
+		// A picture out of an encrypted title, in the clear: for viewers only.
+		if _, err := s.grant(r, hash); err != nil {
+			return err
+		}
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		c.cacheControl, c.etag = secretControl, ""
+	}
+	return s.serveContent(w, r, c)
+}
+
+// getEntry serves an entry document: the published generation's object of the
+// same name, rebased so that its relative URIs lead into the generation. Its
+// ETag follows from the inventory, so an unchanged one is not read.
+func (s *server) getEntry(w http.ResponseWriter, r *http.Request, hash, name string, doc entryDocument) error {
+	entry, err := s.entry(r, hash)
+	if err != nil {
+		return err
+	}
+	obj, err := s.object(r, hash, entry.Prefix, name)
+	if err != nil {
+		return err
+	}
+	c := content{
+		contentType: doc.contentType, cacheControl: entryControl,
+		etag: etag(sha256.Sum256(fmt.Appendf(nil, "rebase 1 %s %x", entry.Prefix, obj.SHA256))),
+	}
+	if answered, err := answerConditional(w, r, c); answered || err != nil {
+		return err
+	}
+	raw, err := s.readWhole(r, s.opener(hash, entry.Prefix, name), obj)
+	if err != nil {
+		return err
+	}
+	body, err := doc.rebase(raw, name, entry.Prefix)
+	if err != nil {
+		return internalError(fmt.Errorf("rebase %s of %s: %w", name, hash, err))
+	}
+	c.size = int64(len(body))
+	c.open = func(_ context.Context, off, n int64) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(body[off : off+n])), nil
+	}
+	return s.serveContent(w, r, c)
+}
+
+// readWhole reads a small object and holds it against the inventory.
+func (s *server) readWhole(r *http.Request, open opener, obj Object) ([]byte, error) {
+	if obj.Size > maxEntrySize {
+		return nil, internalError(fmt.Errorf("entry document %s has %d bytes", obj.Name, obj.Size))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), firstByteTimeout)
+	defer cancel()
+	body, err := open(ctx, 0, obj.Size)
+	if err != nil {
+		s.metrics.failed(r, depObjects)
+		return nil, unavailable(fmt.Errorf("open object: %w", err))
+	}
+	defer func() { _ = body.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(body, obj.Size))
+	if err == nil && sha256.Sum256(raw) != obj.SHA256 {
+		err = errors.New("not the object of the inventory")
+	}
+	if err != nil {
+		s.metrics.failed(r, depObjects)
+		return nil, unavailable(fmt.Errorf("read object: %w", err))
+	}
+	return raw, nil
+}
+
+func (s *server) opener(hash, prefix, name string) opener {
+	key := "stream/" + hash + "/" + prefix + "/" + name
+	return func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+		return s.Objects.Get(ctx, key, off, n)
+	}
+}
+
+func (s *server) entry(r *http.Request, hash string) (Entry, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
+	defer cancel()
+	entry, err := s.entries.get(ctx, hash)
+	if err == nil && !prefixPattern.MatchString(entry.Prefix) {
+		return Entry{}, internalError(fmt.Errorf("publication has the prefix %q", entry.Prefix))
+	}
+	return entry, s.lookupError(r, err, notPublished())
+}
+
+func (s *server) object(r *http.Request, hash, prefix, name string) (Object, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
+	defer cancel()
+	obj, err := s.Publications.Object(ctx, hash, prefix, name)
+	return obj, s.lookupError(r, err, notFound())
+}
+
+func (s *server) lookupError(r *http.Request, err error, missing *Problem) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNotFound):
+		return missing
+	default:
+		s.metrics.failed(r, depPostgres)
+		return unavailable(fmt.Errorf("look publication up: %w", err))
+	}
+}
+
+// isSecret reports whether an object shows an encrypted title to everybody who
+// gets it: its pictures do, its segments do not.
+func isSecret(obj Object, name string) bool {
+	return obj.Encrypted && (name == posterName || strings.HasPrefix(strings.ToLower(obj.ContentType), "image/"))
+}
+
+// etag is a strong entity tag (RFC 9110, 8.8.3).
+func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
+
+// entryCache remembers for a moment which generation of an asset is published:
+// a starting player asks for two or three entry documents at once.
+type entryCache struct {
+	source Publications
+	mu     sync.Mutex
+	byHash map[string]cachedEntry
+}
+
+type cachedEntry struct {
+	entry Entry
+	until time.Time
+}
+
+const (
+	entryCacheTTL  = time.Second
+	entryCacheSize = 1024
+)
+
+func newEntryCache(source Publications) *entryCache {
+	return &entryCache{source: source, byHash: map[string]cachedEntry{}}
+}
+
+func (c *entryCache) get(ctx context.Context, hash string) (Entry, error) {
+	now := time.Now()
+	c.mu.Lock()
+	cached, ok := c.byHash[hash]
+	c.mu.Unlock()
+	if ok && now.Before(cached.until) {
+		return cached.entry, nil
+	}
+	entry, err := c.source.Entry(ctx, hash)
+	if err != nil {
+		return Entry{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.byHash) >= entryCacheSize {
+		clear(c.byHash) // all of it is a second old at most
+	}
+	c.byHash[hash] = cachedEntry{entry, now.Add(entryCacheTTL)}
+	return entry, nil
+}

@@ -1,0 +1,319 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealcast/sealcast/token"
+)
+
+// exchange is what one request gathers for its log line and its metrics. It
+// records the status on the way to the client.
+type exchange struct {
+	http.ResponseWriter
+	id      string
+	client  netip.Addr
+	pattern string // of the route; noPattern: none fits
+	hash    string // of the asset, once it is well-formed
+	code    string // of the problem
+	cause   error  // for the log
+	status  int
+	bytes   int64
+	aborted bool // the connection was cut before the end of the answer
+	grant   token.Grant
+}
+
+type exchangeKey struct{}
+
+const (
+	noPattern        = "other"
+	statusClientGone = 499 // in log and metrics alone: the client went away before an answer
+)
+
+func exchangeOf(r *http.Request) *exchange {
+	return r.Context().Value(exchangeKey{}).(*exchange)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+func (x *exchange) began() bool { return x.status != 0 }
+
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 && status >= 200 {
+		x.status = status
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	n, err := x.ResponseWriter.Write(b)
+	x.bytes += int64(n)
+	return n, err
+}
+
+// observe is the outermost layer: request id, client address, recovery, one
+// log line, metrics. The line has neither path nor query nor headers, where
+// tokens may stand, in the wrong place too.
+func (s *server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		peer := peerAddr(r.RemoteAddr)
+		x := &exchange{
+			ResponseWriter: w,
+			id:             requestID(r.Header.Get("X-Request-Id"), isTrusted(s.TrustedProxies, peer)),
+			client:         clientAddr(peer, r.Header.Values("X-Forwarded-For"), s.TrustedProxies),
+			pattern:        noPattern,
+		}
+		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		w.Header().Set("X-Request-Id", x.id)
+		defer func() {
+			if s.finish(r, x, start, recover()) {
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		if !cleanPath(r.URL) {
+			fail(x, r, notFound())
+			return
+		}
+		next.ServeHTTP(x, r)
+	})
+}
+
+// finish turns a panic into an answer if none has begun, records the request,
+// and reports whether the connection has to be cut.
+func (s *server) finish(r *http.Request, x *exchange, start time.Time, caught any) bool {
+	if caught != nil && caught != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+		x.cause = fmt.Errorf("panic: %v", caught)
+		s.Log.LogAttrs(r.Context(), slog.LevelError, "handler panicked",
+			slog.String("request_id", x.id), slog.String("stack", string(bytes.TrimSpace(debug.Stack()))))
+		if !x.began() && r.Context().Err() == nil {
+			fail(x, r, internalError(x.cause))
+			caught = nil
+		}
+	}
+	if x.aborted = caught != nil; x.aborted && !x.began() {
+		x.status = statusClientGone
+	}
+	s.record(r, x, time.Since(start))
+	return x.aborted
+}
+
+func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
+	method := r.Method
+	if !slices.Contains([]string{"GET", "HEAD", "POST", "OPTIONS"}, method) {
+		method = "other"
+	}
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	status := strconv.Itoa(x.status)
+	s.metrics.requests.WithLabelValues(x.pattern, method, status).Inc()
+	if x.pattern == keyPath && method != "OPTIONS" {
+		s.metrics.keyRequests.WithLabelValues(status).Inc()
+		s.metrics.keySeconds.Observe(took.Seconds())
+	}
+	level := slog.LevelInfo
+	switch {
+	case x.status >= 500, x.cause != nil:
+		level = slog.LevelError
+	case x.pattern == "/healthz" || x.pattern == "/readyz":
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
+		slog.String("request_id", x.id), slog.String("client", x.client.String()),
+		slog.String("method", method), slog.String("pattern", x.pattern),
+		slog.Int("status", x.status), slog.Int64("bytes", x.bytes),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+	}
+	if x.hash != "" {
+		attrs = append(attrs, slog.String("hash", x.hash))
+	}
+	if x.code != "" {
+		attrs = append(attrs, slog.String("code", x.code))
+	}
+	if x.aborted {
+		attrs = append(attrs, slog.Bool("aborted", true))
+	}
+	if x.cause != nil {
+		attrs = append(attrs, slog.String("error", x.cause.Error()))
+	}
+	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, "http request", attrs...)
+}
+
+// dispatch serves the routes of one path: headers, method, deadlines,
+// credentials, handler, in this order. Without routes it is the 404.
+func (s *server) dispatch(routes []route) http.Handler {
+	byMethod := map[string]route{}
+	var allow []string
+	for _, rt := range routes {
+		byMethod[rt.method] = rt
+		allow = append(allow, rt.method)
+		if rt.method == http.MethodGet {
+			byMethod[http.MethodHead] = rt
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	allowed := strings.Join(append(allow, http.MethodOptions), ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(routes) == 0 {
+			fail(w, r, notFound())
+			return
+		}
+		x := exchangeOf(r)
+		x.pattern = routes[0].path
+		if hash := r.PathValue("hash"); isHash(hash) {
+			x.hash = hash
+		}
+		if routes[0].secret {
+			secretHeaders(w.Header())
+		}
+		if routes[0].cors {
+			s.origins.answer(w.Header(), r)
+		}
+		rt, ok := byMethod[r.Method]
+		switch {
+		case ok:
+			if err := s.serve(w, r, rt); err != nil {
+				fail(w, r, err)
+			}
+		case r.Method == http.MethodOptions:
+			if err := s.options(w, r, routes[0].cors, allow, allowed); err != nil {
+				fail(w, r, err)
+			}
+		default:
+			w.Header().Set("Allow", allowed)
+			fail(w, r, problem(http.StatusMethodNotAllowed, "method_not_allowed", "this path has other methods, see Allow"))
+		}
+	})
+}
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request, rt route) error {
+	conn := http.NewResponseController(w)
+	if rt.timeout > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), rt.timeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		_ = conn.SetWriteDeadline(time.Now().Add(rt.timeout + writeGrace))
+	}
+	switch {
+	case rt.limit > 0:
+		_ = conn.SetReadDeadline(time.Now().Add(rt.timeout))
+		r.Body = http.MaxBytesReader(w, r.Body, rt.limit)
+	case r.ContentLength == 0:
+		// Nothing is left to read. The server's ReadTimeout would cancel the
+		// context of an answer that takes longer.
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+	if err := s.authorize(r, rt.auth); err != nil {
+		return err
+	}
+	return rt.handle(w, r)
+}
+
+const writeGrace = 10 * time.Second // to write the answer after the handler's own time
+
+// cleanPath refuses dot segments, empty segments and encoded separators, which
+// http.ServeMux would redirect or hand decoded to PathValue.
+func cleanPath(u *url.URL) bool {
+	escaped := strings.ToLower(u.EscapedPath())
+	if !strings.HasPrefix(u.Path, "/") || strings.ContainsAny(u.Path, "\\\x00") {
+		return false
+	}
+	for _, encoded := range []string{"%2f", "%2e", "%5c"} {
+		if strings.Contains(escaped, encoded) {
+			return false
+		}
+	}
+	segments := strings.Split(u.Path[1:], "/")
+	for i, segment := range segments {
+		if segment == "." || segment == ".." || (segment == "" && i < len(segments)-1) {
+			return false
+		}
+	}
+	return true
+}
+
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{8,64}$`)
+
+// requestID takes over the id that a trusted proxy gives.
+func requestID(given string, trusted bool) string {
+	if trusted && requestIDPattern.MatchString(given) {
+		return given
+	}
+	var b [12]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// isHash reports whether s is an asset's hash: 64 lower-case hex digits.
+func isHash(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// metrics of the package. Labels are closed sets.
+type metrics struct {
+	requests    *prometheus.CounterVec // pattern, method, status
+	keyRequests *prometheus.CounterVec // status
+	keySeconds  prometheus.Histogram
+	dependency  *prometheus.CounterVec // dependency
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealcast_http_requests_total", Help: "HTTP requests by route pattern, method and status.",
+		}, []string{"pattern", "method", "status"}),
+		keyRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealcast_key_requests_total", Help: "Content key requests by status.",
+		}, []string{"status"}),
+		keySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sealcast_key_request_duration_seconds", Help: "Time to answer a content key request.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2},
+		}),
+		dependency: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealcast_api_dependency_errors_total", Help: "Errors of what the API depends on.",
+		}, []string{"dependency"}),
+	}
+	for _, name := range []string{depPostgres, depRedis, depObjects} {
+		m.dependency.WithLabelValues(name)
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.keyRequests, m.keySeconds, m.dependency} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// The dependencies, as labels.
+const (
+	depPostgres = "postgres"
+	depRedis    = "redis"
+	depObjects  = "s3"
+)
+
+// failed counts an error of a dependency, unless the client went away.
+func (m *metrics) failed(r *http.Request, dependency string) {
+	if r.Context().Err() != context.Canceled { //nolint:errorlint // Err gives the bare value
+		m.dependency.WithLabelValues(dependency).Inc()
+	}
+}
