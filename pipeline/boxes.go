@@ -159,7 +159,7 @@ func (f *trackFacts) describe(moov *mp4.MoovBox) error {
 // segmentFrames counts the samples of a CMAF segment.
 func segmentFrames(segment []byte) (int64, error) {
 	var frames int64
-	scan := boxScanner{onBox: func(kind string, data []byte) error {
+	scan := boxScanner{onBox: func(_ string, data []byte) error {
 		box, err := mp4.DecodeBoxSR(0, bits.NewFixedSliceReader(data))
 		if err != nil {
 			return err

@@ -57,8 +57,8 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	row := append(g.waiting[seg.Number], seg)
-	g.waiting[seg.Number] = row
+	g.waiting[seg.Number] = append(g.waiting[seg.Number], seg)
+	row := g.waiting[seg.Number]
 	if len(row) < len(g.rs)*len(g.a.req.Options.Outputs) {
 		return
 	}

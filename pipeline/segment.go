@@ -19,9 +19,9 @@ func sealSegment(key cenc.ContentKey, segment []byte) (sealed []byte, iv [16]byt
 	}
 	_, _ = rand.Read(iv[:])
 	pad := aes.BlockSize - len(segment)%aes.BlockSize
-	sealed = append(segment, make([]byte, pad)...)
-	for i := len(segment); i < len(sealed); i++ {
-		sealed[i] = byte(pad)
+	sealed = segment // encrypted in place
+	for range pad {
+		sealed = append(sealed, byte(pad))
 	}
 	cipher.NewCBCEncrypter(block, iv[:]).CryptBlocks(sealed, sealed)
 	return sealed, iv, nil

@@ -106,7 +106,7 @@ func takeLock(ctx context.Context, path string) (*os.File, error) {
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the data folder %s: %w", filepath.Dir(path), err), lock.Close())
 	}
-	if err := lock.Truncate(0); err == nil {
+	if err = lock.Truncate(0); err == nil {
 		_, err = lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	if err != nil {

@@ -193,7 +193,9 @@ func keysRedact(t *testing.T, h Harness) {
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b"} {
 		for _, v := range []any{
-			key, &key, []keystore.Key{key}, map[string]keystore.Key{"k": key},
+			key, &key,
+			[]keystore.Key{key},
+			map[string]keystore.Key{"k": key},
 			keys, *keys, s, conflict, integrity,
 			struct {
 				in  *keystore.Keyring

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/sealcast/sealcast/api"
+	"github.com/sealcast/sealcast/internal/objstore"
+	"github.com/sealcast/sealcast/pipeline"
+	"github.com/sealcast/sealcast/worker"
+)
+
+// The API knows neither the worker nor the object store: here they meet.
+
+// jobService shows the worker's job store to the API.
+type jobService struct {
+	store *worker.JobStore
+	wake  func() // tells the dispatcher that there is something to send
+}
+
+// Submit implements api.JobService.
+func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bool, error) {
+	sub, err := worker.ParseSubmission(req.Type, req.Payload)
+	if err != nil {
+		return api.Job{}, false, requestProblem(err)
+	}
+	job, created, err := s.store.Submit(ctx, sub, "")
+	if err != nil {
+		return api.Job{}, false, requestProblem(err)
+	}
+	if created {
+		s.wake()
+	}
+	return jobForAPI(job), created, nil
+}
+
+// Get implements api.JobService.
+func (s jobService) Get(ctx context.Context, id string) (api.Job, error) {
+	job, err := s.store.Get(ctx, id)
+	if errors.Is(err, worker.ErrJobNotFound) {
+		return api.Job{}, api.ErrNotFound
+	}
+	if err != nil {
+		return api.Job{}, err
+	}
+	return jobForAPI(job), nil
+}
+
+// requestProblem gives a refused request its status.
+func requestProblem(err error) error {
+	var refused *worker.RequestError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	status := http.StatusUnprocessableEntity // understood, and cannot be processed as asked (RFC 9110, 15.5.21)
+	switch refused.Code {
+	case worker.CodeEncryptionSealed:
+		status = http.StatusConflict
+	case worker.CodePayloadInvalid, worker.CodeTypeUnknown:
+		status = http.StatusBadRequest
+	case worker.CodePayloadTooLarge:
+		status = http.StatusRequestEntityTooLarge
+	}
+	return &api.Problem{Status: status, Code: refused.Code, Detail: refused.Message}
+}
+
+func jobForAPI(j worker.Job) api.Job {
+	return api.Job{
+		ID: j.ID, Type: j.Type, Hash: j.Hash, Source: j.Source,
+		State: string(j.State), Stage: j.Stage, Progress: j.Progress, ETASeconds: j.ETASeconds,
+		Attempt: j.Attempt, ErrorCode: j.ErrorCode, ErrorMessage: j.ErrorMessage, Results: j.Results,
+		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
+	}
+}
+
+// publications shows what is published to the API.
+type publications struct{ store *worker.JobStore }
+
+// Entry implements api.Publications.
+func (p publications) Entry(ctx context.Context, hash string) (api.Entry, error) {
+	e, err := p.store.Entry(ctx, hash)
+	if err != nil {
+		return api.Entry{}, publicationError(err)
+	}
+	return api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted}, nil
+}
+
+// Object implements api.Publications.
+func (p publications) Object(ctx context.Context, hash, prefix, name string) (api.Object, error) {
+	o, err := p.store.Object(ctx, hash, prefix, name)
+	if err != nil {
+		return api.Object{}, publicationError(err)
+	}
+	return api.Object{Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256, Encrypted: o.Encrypted}, nil
+}
+
+func publicationError(err error) error {
+	if errors.Is(err, worker.ErrPublicationNotFound) {
+		return api.ErrNotFound
+	}
+	return err
+}
+
+// objects shows the media bucket to the API.
+type objects struct{ bucket *objstore.Bucket }
+
+// Get implements api.Objects.
+func (o objects) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	body, err := o.bucket.Get(ctx, key, "", off, n)
+	if errors.Is(err, pipeline.ErrObjectNotFound) {
+		return nil, api.ErrNotFound
+	}
+	return body, err
+}

@@ -1,0 +1,371 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// The configuration: one small struct per concern; a subcommand names the
+// concerns it needs. The tag set says what to set; it stands in help texts
+// and in faults.
+
+type logConfig struct {
+	Level  logLevel  `env:"LOG_LEVEL" envDefault:"info" set:"debug, info, warn or error"`
+	Format logFormat `env:"LOG_FORMAT" set:"json or text (default: text on a terminal, else json)"`
+}
+
+type publicConfig struct {
+	BaseURL origin `env:"BASE_URL,required" set:"the public origin that players reach, without a slash at the end: https://media.example.org"`
+}
+
+type listenConfig struct {
+	Addr listenAddr `env:"LISTEN_ADDR" envDefault:":8080" set:"the host:port on which the API listens"`
+}
+
+type metricsConfig struct {
+	Addr listenAddr `env:"METRICS_ADDR" envDefault:"127.0.0.1:9090" set:"the host:port that serves /metrics; never a public one"`
+}
+
+type databaseConfig struct {
+	URL databaseURL `env:"DATABASE_URL,required" set:"the PostgreSQL database: postgres://user:password@host:5432/sealcast"`
+}
+
+type redisConfig struct {
+	URL redisURL `env:"REDIS_URL,required" set:"the Redis of the queue (maxmemory-policy noeviction): redis://:password@host:6379/0"`
+}
+
+type s3Config struct {
+	Endpoint  s3Endpoint `env:"S3_ENDPOINT,required" set:"the object store: http://minio:9000 or https://s3.example.org"`
+	AccessKey secret     `env:"S3_ACCESS_KEY,required" set:"the object store's access key"`
+	SecretKey secret     `env:"S3_SECRET_KEY,required" set:"the object store's secret key"`
+	Region    string     `env:"S3_REGION" envDefault:"us-east-1" set:"the object store's region"`
+}
+
+type sourceConfig struct {
+	Bucket bucketName `env:"SOURCE_BUCKET,required" set:"the bucket that uploads go to"`
+}
+
+type mediaConfig struct {
+	Bucket bucketName `env:"MEDIA_BUCKET,required" set:"the bucket that published media lies in, another one than SOURCE_BUCKET"`
+}
+
+type apiKeyConfig struct {
+	Key headerSecret `env:"API_KEY,required" set:"a random secret of at least 16 characters for POST /api/jobs: openssl rand -hex 24"`
+}
+
+type tokenConfig struct {
+	Secret tokenSecret `env:"KEY_TOKEN_SECRET,required" set:"a random secret of at least 32 bytes that signs playback tokens: openssl rand -hex 32"`
+}
+
+type viewerConfig struct {
+	CORSOrigins       []corsOrigin  `env:"CORS_ORIGINS" set:"the origins of pages that may play, by comma: https://www.example.org,http://127.0.0.1:*"`
+	TrustedProxies    []proxyPrefix `env:"TRUSTED_PROXIES" set:"addresses or CIDRs of the proxies whose X-Forwarded-For counts, by comma"`
+	KeyLimitPerToken  count         `env:"KEY_LIMIT_TOKEN_PER_MINUTE" envDefault:"120" set:"key requests per minute and token"`
+	KeyLimitPerClient count         `env:"KEY_LIMIT_CLIENT_PER_MINUTE" envDefault:"3000" set:"key requests per minute and client address"`
+}
+
+type workConfig struct {
+	Concurrency      count       `env:"WORKER_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue default run at once"`
+	LargeConcurrency count       `env:"WORKER_LARGE_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue video:large run at once"`
+	MaxSourceBytes   byteSize    `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
+	ScratchDir       existingDir `env:"SCRATCH_DIR" set:"a folder for small working files (default: the system's folder for temporary files)"`
+	DrainTimeout     period      `env:"DRAIN_TIMEOUT" envDefault:"10m" set:"how long running jobs may still take at shutdown: 30s, 10m"`
+}
+
+type kekConfig struct {
+	Primary count `env:"KEK_PRIMARY,required" set:"the version of the KEK that wraps new content keys: the n of a KEK_<n>"`
+	// Versions has every KEK_<n>. The map is filled by load.
+	Versions map[int]kek `env:"-"`
+}
+
+const setKEK = "64 hex digits (32 random bytes) for each version n = 1, 2, …: openssl rand -hex 32"
+
+type config struct {
+	Log      logConfig
+	Public   publicConfig
+	Listen   listenConfig
+	Metrics  metricsConfig
+	Database databaseConfig
+	Redis    redisConfig
+	S3       s3Config
+	Source   sourceConfig
+	Media    mediaConfig
+	APIKey   apiKeyConfig
+	Token    tokenConfig
+	KEK      kekConfig
+	Viewer   viewerConfig
+	Work     workConfig
+}
+
+// environment is the process's environment, by name.
+type environment map[string]string
+
+// setting is one variable as check-config prints it.
+type setting struct {
+	name  string
+	shown string // redacted
+	from  string // environment, default, the file's name; empty: not set
+}
+
+// fault is one thing wrong with one variable.
+type fault struct{ name, wrong, set string }
+
+func (f fault) String() string { return f.name + ": " + f.wrong + "; set " + f.set }
+
+// configError has every fault of the configuration.
+type configError struct{ faults []fault }
+
+func (e *configError) Error() string {
+	var b strings.Builder
+	noun := "faults"
+	if len(e.faults) == 1 {
+		noun = "fault"
+	}
+	fmt.Fprintf(&b, "%d %s in the configuration", len(e.faults), noun)
+	for _, f := range e.faults {
+		b.WriteString("\n  " + f.String())
+	}
+	return b.String()
+}
+
+// load reads the concerns of c that needs gives from the environment. It
+// returns every variable looked at, in the order of declaration, and a
+// *configError with all faults at once.
+func (c *config) load(environ environment, needs func(*config) []any) ([]setting, error) {
+	l := &loader{environ: environ}
+	for _, concern := range needs(c) {
+		l.concern(concern)
+		if k, ok := concern.(*kekConfig); ok {
+			l.keks(k)
+		}
+	}
+	if c.Source.Bucket != "" && c.Source.Bucket == c.Media.Bucket {
+		l.fault("MEDIA_BUCKET", "is the same as SOURCE_BUCKET", "another bucket: uploads are never public, media may be")
+	}
+	if c.Work.ScratchDir == "" {
+		c.Work.ScratchDir = existingDir(os.TempDir())
+	}
+	if len(l.faults) > 0 {
+		return l.settings, &configError{l.faults}
+	}
+	return l.settings, nil
+}
+
+// loader gathers settings and faults.
+type loader struct {
+	environ  environment
+	settings []setting
+	faults   []fault
+}
+
+func (l *loader) fault(name, wrong, set string) { l.faults = append(l.faults, fault{name, wrong, set}) }
+
+func (l *loader) faulty(name string) bool {
+	return slices.ContainsFunc(l.faults, func(f fault) bool { return f.name == name })
+}
+
+// value looks a variable up: itself, or for a secret the content of the file
+// that NAME_FILE names, without one newline at its end. An empty variable
+// counts as unset.
+func (l *loader) value(name, set string, secret bool) (value, from string) {
+	value = l.environ[name]
+	if value != "" {
+		from = "environment"
+	}
+	path := l.environ[name+"_FILE"]
+	if !secret || path == "" {
+		return value, from
+	}
+	if value != "" {
+		l.fault(name, "is set twice, by "+name+" and by "+name+"_FILE", "only one of the two")
+		return "", ""
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		l.fault(name, fmt.Sprintf("cannot be read from %s_FILE: %v", name, err), "a readable file that has "+set)
+		return "", ""
+	}
+	s := strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
+	if s == "" {
+		l.fault(name, fmt.Sprintf("cannot be read from %s_FILE: %s is empty", name, path), "a file that has "+set)
+	}
+	return s, path
+}
+
+// concern fills one concern's struct.
+func (l *loader) concern(concern any) {
+	v := reflect.ValueOf(concern).Elem()
+	values := map[string]string{}
+	byField := map[string]variable{}
+	from := map[string]string{}
+	vars := variablesOf(concern)
+	for _, vr := range vars {
+		byField[vr.field] = vr
+		s, src := l.value(vr.name, vr.set, vr.secret)
+		if s != "" {
+			values[vr.name] = s
+		}
+		from[vr.name] = src
+	}
+	l.explain(env.ParseWithOptions(concern, env.Options{Environment: values}), byField)
+	for _, vr := range vars {
+		l.settings = append(l.settings, l.show(vr, v.FieldByName(vr.field), from[vr.name]))
+	}
+}
+
+// explain turns the library's errors into faults.
+func (l *loader) explain(err error, byField map[string]variable) {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return
+	}
+	for _, err := range all.Errors {
+		var unset env.VarIsNotSetError
+		var parse env.ParseError
+		switch {
+		case errors.As(err, &unset):
+			if l.faulty(unset.Key) {
+				continue // its file could not be read, or it is set twice
+			}
+			for _, vr := range byField {
+				if vr.name == unset.Key {
+					l.fault(vr.name, "is not set", vr.set)
+				}
+			}
+		case errors.As(err, &parse):
+			vr := byField[parse.Name]
+			l.fault(vr.name, parse.Err.Error(), vr.set)
+		default:
+			panic(err) // a mistake in a struct above, found by any test
+		}
+	}
+}
+
+// show says what check-config prints for a variable.
+func (l *loader) show(vr variable, v reflect.Value, from string) setting {
+	s := setting{name: vr.name, from: from}
+	switch {
+	case l.faulty(vr.name):
+		s.shown = "[fault]"
+		return s
+	case from == "" && vr.byDefault == "":
+		return s
+	case from == "":
+		s.from = "default"
+	}
+	if u, ok := v.Interface().(interface{ shownValue() string }); ok {
+		s.shown = u.shownValue()
+	} else {
+		s.shown = strings.Trim(fmt.Sprint(v.Interface()), "[]")
+	}
+	if vr.secret && s.shown == strings.Trim(redacted, "[]") {
+		s.shown = redacted
+	}
+	return s
+}
+
+var kekRE = regexp.MustCompile(`^KEK_([1-9][0-9]{0,8})(_FILE)?$`)
+
+// keks reads every KEK_<n>. A name that begins with KEK_ and is none of ours
+// is a fault: a mistyped version would otherwise go missing silently.
+func (l *loader) keks(c *kekConfig) {
+	c.Versions = map[int]kek{}
+	seen := map[int]bool{}
+	for _, name := range slices.Sorted(maps.Keys(l.environ)) {
+		if !strings.HasPrefix(name, "KEK_") || name == "KEK_PRIMARY" || l.environ[name] == "" {
+			continue
+		}
+		m := kekRE.FindStringSubmatch(name)
+		if m == nil {
+			l.fault(name, "is no name of a KEK version", "KEK_<n> or KEK_<n>_FILE with a number n from 1, or remove it")
+			continue
+		}
+		n, _ := strconv.Atoi(m[1]) // the pattern allows digits only
+		seen[n] = true
+	}
+	for _, n := range slices.Sorted(maps.Keys(seen)) {
+		name := fmt.Sprintf("KEK_%d", n)
+		value, from := l.value(name, setKEK, true)
+		if !l.faulty(name) {
+			var k kek
+			if err := k.UnmarshalText([]byte(value)); err != nil {
+				l.fault(name, err.Error(), setKEK)
+			} else {
+				c.Versions[n] = k
+			}
+		}
+		shown := redacted
+		if l.faulty(name) {
+			shown = "[fault]"
+		}
+		l.settings = append(l.settings, setting{name, shown, from})
+	}
+	switch p := int(c.Primary); {
+	case len(seen) == 0:
+		l.fault("KEK_<n>", "is not set for any version", setKEK)
+	case p != 0 && !seen[p]:
+		l.fault("KEK_PRIMARY", fmt.Sprintf("names version %d, and KEK_%d is not set", p, p), "it to a version that is there, or set KEK_"+strconv.Itoa(p))
+	}
+}
+
+// variable is one field of a concern's struct.
+type variable struct {
+	field, name, set, byDefault string
+	required, secret            bool
+}
+
+// variablesOf lists the variables of a concern's struct (given as a pointer),
+// in the order of declaration.
+func variablesOf(concern any) []variable {
+	var out []variable
+	for f := range reflect.TypeOf(concern).Elem().Fields() {
+		name, opts, _ := strings.Cut(f.Tag.Get("env"), ",")
+		if name == "-" {
+			continue
+		}
+		_, secret := reflect.New(f.Type).Interface().(fileable)
+		out = append(out, variable{
+			field: f.Name, name: name, set: f.Tag.Get("set"), byDefault: f.Tag.Get("envDefault"),
+			required: opts == "required", secret: secret,
+		})
+	}
+	return out
+}
+
+// warnings are things that work and should be changed.
+func (c *config) warnings() []string {
+	var out []string
+	if n := len(c.Token.Secret.reveal()); n > 0 && n < 32 {
+		out = append(out, fmt.Sprintf("KEY_TOKEN_SECRET has %d bytes; 32 or more are safer: openssl rand -hex 32", n))
+	}
+	return out
+}
+
+// parseEnviron turns NAME=value lines into an environment; the last one wins.
+func parseEnviron(lines []string) environment {
+	e := environment{}
+	for _, line := range lines {
+		if name, value, ok := strings.Cut(line, "="); ok {
+			e[name] = value
+		}
+	}
+	return e
+}
+
+// kekBytes gives the KEK versions as the key ring takes them.
+func (c *kekConfig) kekBytes() map[int][]byte {
+	out := make(map[int][]byte, len(c.Versions))
+	for n, k := range c.Versions {
+		out[n] = []byte(k.reveal())
+	}
+	return out
+}
