@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+)
+
+// adopt takes over a task that an upload service enqueued: its job row and
+// doorbell are committed before the task is acknowledged. A task that cannot
+// be read is archived with the reason.
+func (w *Worker) adopt(ctx context.Context, task *asynq.Task, queue string) error {
+	taskID, _ := asynq.GetTaskID(ctx)
+	log := w.cfg.Log.With("task_id", taskID, "type", task.Type())
+	sub, err := ParseSubmission(task.Type(), task.Payload())
+	if err != nil {
+		w.cfg.Metrics.adopted.WithLabelValues(adoptedRefused).Inc()
+		log.Error("task refused", "error", err)
+		var why *RequestError
+		errors.As(err, &why) // ParseSubmission has no other errors
+		return refuse(why)
+	}
+	sub.Queue = queue
+	// A task may have no retries left, so waiting here is safer than asking
+	// asynq to bring it again.
+	for {
+		result, job, err := w.adoptOnce(ctx, sub, taskID)
+		if err == nil {
+			w.cfg.Metrics.adopted.WithLabelValues(result).Inc()
+			log.Info("task adopted", "job_id", job, "result", result)
+			return nil
+		}
+		w.cfg.Metrics.dependencyError(err)
+		log.Warn("task not adopted yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-w.draining:
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (w *Worker) adoptOnce(ctx context.Context, sub Submission, taskID string) (result, jobID string, err error) {
+	id := adoptedID(taskID)
+	job, created, err := w.cfg.Store.Submit(ctx, sub, id)
+	if errors.Is(err, errIDTaken) { // the service uses one task id for several requests
+		id = uuid.NewSHA1(adoptionSpace, []byte(taskID+"\n"+hex.EncodeToString(sub.Digest[:]))).String()
+		job, created, err = w.cfg.Store.Submit(ctx, sub, id)
+	}
+	var why *RequestError
+	switch {
+	case errors.As(err, &why):
+		return adoptedSealed, id, w.cfg.Store.RecordRefused(ctx, sub, id, why)
+	case err != nil:
+		return "", "", err
+	case !created:
+		return adoptedDuplicate, job.ID, nil
+	}
+	w.cfg.Wake()
+	return adoptedNew, job.ID, nil
+}
+
+var adoptionSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:sealcast:adopted-task"))
+
+// adoptedID is the job id of an adopted task: the task's own where the
+// pattern of job ids allows it, so that the service can ask for the job.
+func adoptedID(taskID string) string {
+	if idPattern.MatchString(taskID) {
+		return taskID
+	}
+	return uuid.NewSHA1(adoptionSpace, []byte(taskID)).String()
+}

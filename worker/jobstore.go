@@ -1,0 +1,216 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sealcast/sealcast/keystore"
+)
+
+// What a JobStore answers when Postgres answered. Every other error means
+// that it did not, and that the same call may work later.
+var (
+	ErrJobNotFound         = errors.New("job not found")
+	ErrPublicationNotFound = errors.New("publication not found")
+	// ErrNotClaimable: the job is not queued, or a newer doorbell exists.
+	ErrNotClaimable = errors.New("job is not claimable")
+	// ErrAssetBusy: another job runs on the asset; this one is rung again soon.
+	ErrAssetBusy = errors.New("asset is busy with another job")
+	// ErrFenced: the attempt is not the job's current one any more.
+	ErrFenced = errors.New("attempt has lost its lease")
+
+	errIDTaken = errors.New("job id is taken by another request")
+)
+
+// queryTimeout bounds every round trip: without a deadline a black-holed
+// server hangs a query for ever.
+const queryTimeout = 5 * time.Second
+
+// JobStore keeps jobs, their outbox and their publications in Postgres. Every
+// state change is one statement or one transaction that names the state (and,
+// for a running job, the attempt) that it starts from. Time is the database's.
+type JobStore struct {
+	pool *pgxpool.Pool
+}
+
+// NewJobStore returns a store over a migrated database.
+func NewJobStore(pool *pgxpool.Pool) *JobStore { return &JobStore{pool: pool} }
+
+const jobColumns = `id, type, queue, hash, source, options, callback_url, state, stage, progress,
+	eta_seconds, attempt, failures, dispatch_seq, worker, error_code, error_message, results,
+	created_at, updated_at, started_at, finished_at, request_digest`
+
+func scanJob(row pgx.Row) (Job, error) {
+	var j Job
+	err := row.Scan(&j.ID, &j.Type, &j.Queue, &j.Hash, &j.Source, &j.Options, &j.CallbackURL, &j.State,
+		&j.Stage, &j.Progress, &j.ETASeconds, &j.Attempt, &j.Failures, &j.DispatchSeq, &j.Worker,
+		&j.ErrorCode, &j.ErrorMessage, &j.Results,
+		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest)
+	return j, err
+}
+
+// Get reads a job. ErrJobNotFound.
+func (s *JobStore) Get(ctx context.Context, id string) (Job, error) {
+	if !idPattern.MatchString(id) {
+		return Job{}, ErrJobNotFound
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	job, err := scanJob(s.pool.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = $1`, id))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Job{}, ErrJobNotFound
+	}
+	if err != nil {
+		return Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	return job, nil
+}
+
+// Submit records a job and its doorbell in one transaction. An identical
+// request that is queued, running or has succeeded gives that job and false.
+// An empty id asks for a new one. A *RequestError refuses the request:
+// CodeEncryptionSealed when the asset is published with the other choice.
+func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job Job, created bool, err error) {
+	if id == "" {
+		id = newID()
+	}
+	if !idPattern.MatchString(id) {
+		return Job{}, false, badPayload("the job id must be 1 to 128 of A-Z a-z 0-9 _ . : -")
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	for range 3 { // the live job may end between two statements
+		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			job, created, err = submit(ctx, tx, sub, id)
+			return err
+		})
+		if !errors.Is(err, errGone) {
+			break
+		}
+	}
+	if err != nil {
+		return Job{}, false, fmt.Errorf("submit job %s: %w", id, err)
+	}
+	return job, created, nil
+}
+
+var errGone = errors.New("the live job has just ended")
+
+func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, bool, error) {
+	if err := checkSeal(ctx, tx, sub.Hash, sub.Options.Encrypt); err != nil {
+		return Job{}, false, err
+	}
+	job, err := scanJob(tx.QueryRow(ctx, `
+		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT DO NOTHING
+		RETURNING `+jobColumns,
+		id, sub.Type, sub.Queue, sub.Hash, sub.Source, sub.Options, sub.Options.Encrypt, sub.CallbackURL, sub.Digest[:]))
+	if err == nil {
+		_, err = tx.Exec(ctx, `INSERT INTO outbox (job_id, dispatch_seq) VALUES ($1, $2)`, job.ID, job.DispatchSeq)
+		return job, true, err
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return Job{}, false, err
+	}
+	// The insert waited for a concurrent one to commit, so it is visible now.
+	job, err = scanJob(tx.QueryRow(ctx, `
+		SELECT `+jobColumns+` FROM jobs
+		WHERE request_digest = $1 AND state IN ('queued', 'running', 'succeeded')`, sub.Digest[:]))
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return job, false, err
+	}
+	job, err = scanJob(tx.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = $1`, id))
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Job{}, false, errGone
+	case err != nil:
+		return Job{}, false, err
+	case string(job.digest) != string(sub.Digest[:]):
+		return Job{}, false, errIDTaken
+	}
+	return job, false, nil
+}
+
+// checkSeal refuses another encryption choice than the published one.
+func checkSeal(ctx context.Context, q querier, hash string, encrypt bool) error {
+	var encrypted bool
+	err := q.QueryRow(ctx, `SELECT encrypted FROM assets WHERE hash = $1`, hash).Scan(&encrypted)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	case encrypted != encrypt:
+		return errSealed(encrypted)
+	}
+	return nil
+}
+
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func errSealed(encrypted bool) *RequestError {
+	if encrypted {
+		return &RequestError{CodeEncryptionSealed, "the asset is published encrypted: it cannot be published clear"}
+	}
+	return &RequestError{CodeEncryptionSealed, "the asset is published clear: it cannot be published encrypted"}
+}
+
+// RecordRefused records a request that no attempt will ever run for, as a
+// failed job, so that whoever enqueued it can read why. Doing it twice changes
+// nothing.
+func (s *JobStore) RecordRefused(ctx context.Context, sub Submission, id string, why *RequestError) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest,
+		                  state, error_code, error_message, finished_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'failed', $10, $11, now())
+		ON CONFLICT DO NOTHING`,
+		id, sub.Type, sub.Queue, sub.Hash, sub.Source, sub.Options, sub.Options.Encrypt, sub.CallbackURL,
+		sub.Digest[:], why.Code, why.Message)
+	if err != nil {
+		return fmt.Errorf("record refused job %s: %w", id, err)
+	}
+	return nil
+}
+
+// newID returns a job id that sorts by time of submission.
+func newID() string {
+	if id, err := uuid.NewV7(); err == nil {
+		return id.String()
+	}
+	return uuid.NewString()
+}
+
+// violates reports whether err is a unique violation (SQLSTATE 23505) of the
+// named index.
+func violates(err error, index string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "23505" && pg.ConstraintName == index
+}
+
+// unanswered reports whether a statement may work when it is tried again:
+// Postgres was not reached, or could not just now (SQLSTATE classes 08, 40,
+// 53, 57 and 58). A constraint or a rule of ours will say the same again.
+func unanswered(err error) bool {
+	var pg *pgconn.PgError
+	var refused *RequestError
+	switch {
+	case errors.As(err, &pg):
+		return slices.Contains([]string{"08", "40", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))])
+	case errors.As(err, &refused), errors.Is(err, ErrFenced), errors.Is(err, errKeyCount), errors.Is(err, keystore.ErrConflict):
+		return false
+	}
+	return true
+}

@@ -1,0 +1,361 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+func TestJobLife(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	reg := prometheus.NewRegistry()
+	m := NewMetrics(reg)
+	if err := RegisterQueues(reg, h.redis, m); err != nil {
+		t.Fatal(err)
+	}
+	h.worker(p, func(c *Config) { c.Wake, c.Metrics, c.MaxSourceBytes = d.Wake, m, 12345 })
+	job := h.submit(request(1, ""))
+	d.Wake()
+
+	c := p.next(t)
+	if c.req.Hash != job.Hash || c.req.SourceKey != "in/1.mp4" || c.req.MaxSourceBytes != 12345 || c.req.Poster || !strings.HasSuffix(c.req.Prefix, "-1") {
+		t.Errorf("request %+v", c.req)
+	}
+	cmaf, ts := c.req.Keys["cmaf"], c.req.Keys["ts"]
+	if cmaf.Content.Equal(ts.Content) || cmaf.KID == ts.KID || len(c.req.Keys) != 2 {
+		t.Error("one key for two outputs")
+	}
+	bare := "https://v.example/api/key/" + job.Hash
+	if cmaf.URI != bare || ts.URI != bare+"?kid="+ts.KID.String() {
+		t.Errorf("key URIs %s and %s", cmaf.URI, ts.URI)
+	}
+	if k, err := h.keys.Get(t.Context(), job.Hash, ts.KID); err != nil || k.Scheme != cenc.SchemeAES128 {
+		t.Errorf("key of ts: %v, %v", k.Scheme, err)
+	}
+	c.req.Progress(pipeline.Progress{Stage: pipeline.StageEncode, Percent: 40, ETA: 90 * time.Second})
+	h.eventually("progress is seen", func() bool {
+		job = h.get(job.ID)
+		return job.Stage == "encode" && job.Progress == 40 && job.ETASeconds != nil && *job.ETASeconds == 90
+	})
+	c.succeed()
+
+	job = h.await(job.ID, StateSucceeded)
+	var got results
+	if err := json.Unmarshal(job.Results, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Streaming.MasterPlaylist != "https://v.example/stream/"+job.Hash+"/master.m3u8" || !got.Streaming.Encrypted ||
+		got.Encryption.KID != cmaf.KID.String() || got.Encryption.KEKVersion != 1 || len(got.Encryption.Outputs) != 2 {
+		t.Errorf("results %s", job.Results)
+	}
+	if n := testutil.ToFloat64(m.jobs.WithLabelValues(TypeTranscode, outcomeSucceeded)); n != 1 {
+		t.Errorf("%v jobs counted", n)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("metrics: %v %v", problems, err)
+	}
+	if n, err := testutil.GatherAndCount(reg, "sealcast_queue_tasks", "sealcast_queue_age_seconds"); err != nil || n != 12 {
+		t.Errorf("%d queue metrics, %v", n, err)
+	}
+	h.invariants()
+}
+
+func TestAdoption(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake; c.LargeConcurrency = 3 })
+	body := request(1, "").Payload()
+
+	h.enqueue(TypeTranscode, body, asynq.TaskID("upload-1"), asynq.Queue(QueueLarge))
+	first := p.next(t)
+	job := h.get("upload-1")
+	if job.Queue != QueueLarge || job.State != StateRunning {
+		t.Errorf("adopted as %+v", job)
+	}
+	// The same request again, while it runs: nothing happens, the task is done.
+	h.enqueue(TypeTranscode, body, asynq.TaskID("upload-2"), asynq.Queue(QueueLarge))
+	inspector := asynq.NewInspectorFromRedisClient(h.redis)
+	gone := func(queue, id string) {
+		t.Helper()
+		h.eventually("task "+id+" is acknowledged", func() bool {
+			_, err := inspector.GetTaskInfo(queue, id)
+			return errors.Is(err, asynq.ErrTaskNotFound)
+		})
+	}
+	gone(QueueLarge, "upload-2")
+	first.succeed()
+	h.await("upload-1", StateSucceeded)
+	if n := count(h, `SELECT count(*) FROM jobs`); n != 1 {
+		t.Errorf("%d jobs", n)
+	}
+
+	// The other encryption choice is recorded under the task's id.
+	h.enqueue(TypeFull, []byte(`{"hash":"`+job.Hash+`","source":"in/1.mp4","options":{"transcode":{"encrypt":false}}}`), asynq.TaskID("upload-3"), asynq.MaxRetry(0))
+	gone(QueueDefault, "upload-3")
+	wantError(t, h.await("upload-3", StateFailed), CodeEncryptionSealed)
+
+	// An id that is no job id, and one that is used again for something else.
+	h.enqueue(TypeFull, []byte(`{"hash":"`+strings.Repeat("a", 64)+`","source":"b"}`), asynq.TaskID("späť 1"))
+	c := p.next(t)
+	if !c.req.Poster {
+		t.Error("video:full without a poster")
+	}
+	c.succeed()
+	if id := adoptedID("späť 1"); h.await(id, StateSucceeded).Type != TypeFull {
+		t.Error("type")
+	}
+	h.enqueue(TypeTranscode, request(7, "").Payload(), asynq.TaskID("upload-1"))
+	p.next(t).succeed()
+	h.eventually("the second upload-1 is published", func() bool { return count(h, `SELECT count(*) FROM assets`) == 3 })
+	h.invariants()
+}
+
+func TestGarbageIsArchivedWithItsReason(t *testing.T) {
+	h := newHouse(t)
+	m := NewMetrics(nil)
+	h.worker(newScript(), func(c *Config) { c.Metrics = m })
+	inspector := asynq.NewInspectorFromRedisClient(h.redis)
+	for id, c := range map[string]struct{ taskType, payload, says string }{
+		"text":     {TypeTranscode, "hello", "not JSON"},
+		"unknown":  {TypeTranscode, `{"hash":"x","prio":1}`, `"prio"`},
+		"empty":    {TypeFull, "", "not JSON"},
+		"foreign":  {"mail:send", `{}`, "mail:send"},
+		"doorbell": {TypeRun, `{"job_id":"x"}`, "dispatch_seq"},
+	} {
+		h.enqueue(c.taskType, []byte(c.payload), asynq.TaskID(id))
+		h.eventually(id+" is archived", func() bool {
+			info, err := inspector.GetTaskInfo(QueueDefault, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.State == asynq.TaskStateArchived && !strings.Contains(info.LastErr, c.says) {
+				t.Errorf("%s: %q does not say %q", id, info.LastErr, c.says)
+			}
+			return info.State == asynq.TaskStateArchived
+		})
+	}
+	if n := testutil.ToFloat64(m.adopted.WithLabelValues(adoptedRefused)); n != 4 {
+		t.Errorf("%v refusals counted", n)
+	}
+	if n := count(h, `SELECT count(*) FROM jobs`); n != 0 {
+		t.Errorf("%d jobs", n)
+	}
+}
+
+func TestAdoptionWaitsForTheDatabase(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.exec(`ALTER TABLE jobs RENAME TO away`)
+	m := NewMetrics(nil)
+	h.worker(p, func(c *Config) { c.Wake, c.Metrics = d.Wake, m })
+	h.enqueue(TypeTranscode, request(1, "").Payload(), asynq.TaskID("upload-1"), asynq.MaxRetry(0))
+	h.eventually("a try has failed", func() bool { return testutil.ToFloat64(m.dependencies.WithLabelValues("postgres")) > 0 })
+	h.exec(`ALTER TABLE away RENAME TO jobs`)
+	p.next(t).succeed()
+	h.await("upload-1", StateSucceeded)
+}
+
+func TestTransientErrorIsRetried(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	job := h.submit(request(1, ""))
+	first := p.next(t)
+	first.fail(errTransient)
+	second := p.next(t)
+	if first.req.Prefix == second.req.Prefix || first.req.Keys["cmaf"].KID == second.req.Keys["cmaf"].KID {
+		t.Error("two attempts share a prefix or a key")
+	}
+	if got := h.get(job.ID); got.Attempt != 2 || got.Failures != 1 || got.ErrorCode != "" {
+		t.Errorf("second attempt: %+v", got)
+	}
+	second.succeed()
+	h.await(job.ID, StateSucceeded)
+	h.invariants()
+}
+
+func TestAttemptsAreUsedUp(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	job := h.submit(request(1, ""))
+	for range 3 {
+		c := p.next(t)
+		c.req.Progress(pipeline.Progress{Stage: pipeline.StagePack, Percent: 50, ETA: -1})
+		h.eventually("the stage is seen", func() bool { return h.get(job.ID).Stage == "pack" })
+		c.fail(errTransient)
+	}
+	got := h.await(job.ID, StateFailed)
+	wantError(t, got, "store_unavailable")
+	if got.Attempt != 3 || got.Stage != "pack" {
+		t.Errorf("%+v", got)
+	}
+	h.invariants()
+}
+
+func TestPermanentErrorAndPanic(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake, c.MaxAttempts = d.Wake, 1 })
+	job := h.submit(request(1, ""))
+	p.next(t).fail(errPermanent)
+	got := h.await(job.ID, StateFailed)
+	wantError(t, got, "source_empty")
+	if got.Attempt != 1 {
+		t.Errorf("%d attempts", got.Attempt)
+	}
+	job = h.submit(request(2, ""))
+	c := p.next(t)
+	c.end <- func() (*pipeline.Presentation, error) { panic("secret") }
+	wantError(t, h.await(job.ID, StateFailed), "internal_error")
+	h.invariants()
+}
+
+func TestSealedWhileQueuedFails(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	sealed, clear := h.submit(request(1, "")), request(1, `{"encrypt":false}`)
+	c := p.next(t)
+	late := h.submit(clear)
+	c.succeed()
+	h.await(sealed.ID, StateSucceeded)
+	wantError(t, h.await(late.ID, StateFailed), CodeEncryptionSealed)
+	h.invariants()
+}
+
+func TestClearAsset(t *testing.T) {
+	h := newHouse(t)
+	h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, nil)
+	job := h.submit(request(1, `{"encrypt":false}`))
+	c := p.next(t)
+	if c.req.Keys != nil || c.req.StoredKey != nil {
+		t.Error("keys for a clear asset")
+	}
+	c.succeed()
+	job = h.await(job.ID, StateSucceeded)
+	if strings.Contains(string(job.Results), `"encryption"`) || strings.Contains(string(job.Results), `"scheme"`) {
+		t.Errorf("results %s", job.Results)
+	}
+	h.invariants()
+}
+
+func TestJobsOnOneAssetRunOneAfterTheOther(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake, c.Concurrency = d.Wake, 4 })
+	a, b := h.submit(request(1, "")), h.submit(request(1, `{"outputs":["ts"]}`))
+	first := p.next(t)
+	waits := a.ID
+	if h.get(a.ID).State == StateRunning {
+		waits = b.ID
+	}
+	h.eventually("the other job is put off", func() bool { return h.get(waits).DispatchSeq > 1 })
+	if got := h.get(waits); got.State != StateQueued || got.Attempt != 0 {
+		t.Errorf("the other job is %s", got.State)
+	}
+	first.succeed()
+	h.exec(`UPDATE outbox SET not_before = now()`) // it would be rung in 3 s
+	d.Wake()
+	p.next(t).succeed()
+	h.await(a.ID, StateSucceeded)
+	h.await(b.ID, StateSucceeded)
+	if n := count(h, `SELECT generation FROM assets`); n != 2 {
+		t.Errorf("generation %d", n)
+	}
+	h.invariants()
+}
+
+func TestRedisForgetsEverything(t *testing.T) {
+	h := newHouse(t)
+	d, stop := h.dispatcher(nil)
+	job := h.submit(request(1, ""))
+	d.Wake()
+	h.eventually("the doorbell is in Redis", func() bool { return h.redis.LLen(t.Context(), "asynq:{default}:pending").Val() == 1 })
+	if err := h.redis.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	p.next(t).succeed()
+	h.await(job.ID, StateSucceeded)
+	// asynq knows its queues again.
+	if names, err := asynq.NewInspectorFromRedisClient(h.redis).Queues(); err != nil || len(names) != 1 {
+		t.Errorf("queues %v, %v", names, err)
+	}
+	stop()
+	h.invariants()
+}
+
+func TestWaitingDoorbellsAreNotDoubled(t *testing.T) {
+	h := newHouse(t)
+	rounds := make(chan struct{}, 1000)
+	h.dispatcher(func(c *DispatcherConfig) { c.LostAfter = time.Millisecond })
+	job := h.submit(request(1, ""))
+	h.eventually("the doorbell is in Redis", func() bool { return h.redis.LLen(t.Context(), "asynq:{default}:pending").Val() == 1 })
+	before := h.get(job.ID).UpdatedAt
+	h.eventually("the reconciler has looked twice", func() bool {
+		now := h.get(job.ID).UpdatedAt
+		if now.After(before) {
+			before = now
+			rounds <- struct{}{}
+		}
+		return len(rounds) >= 2
+	})
+	if n := h.redis.LLen(t.Context(), "asynq:{default}:pending").Val(); n != 1 {
+		t.Errorf("%d doorbells", n)
+	}
+}
+
+func TestWorkerRefusesARedisThatEvicts(t *testing.T) {
+	for policy, ok := range map[string]bool{"noeviction": true, "allkeys-lru": false, "": true} {
+		err := policyVerdict(policy, func(string) {})
+		if (err == nil) != ok {
+			t.Errorf("policy %q: %v", policy, err)
+		}
+	}
+}
+
+func TestNewWantsItsParts(t *testing.T) {
+	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "Store") {
+		t.Error(err)
+	}
+	h := newHouse(t)
+	_, err := New(Config{Store: h.store, Redis: h.redis, Keys: h.keys, Pipeline: newScript(), BaseURL: "x", Lease: time.Second})
+	if err == nil {
+		t.Error("a lease shorter than the fence is taken")
+	}
+}
+
+func TestRunSaysThatRedisIsAway(t *testing.T) {
+	h := newHouse(t)
+	_ = h.redis.Close()
+	w, err := New(Config{Store: h.store, Redis: h.redis, Keys: h.keys, Pipeline: newScript(), BaseURL: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Run(context.Background()); err == nil {
+		t.Error("Run without Redis")
+	}
+}

@@ -1,0 +1,270 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// publishTimeout bounds one publish transaction: an inventory of a long film
+// has some ten thousand rows.
+const publishTimeout = 30 * time.Second
+
+// errCommitUnknown: a COMMIT was sent and nobody could say what became of it.
+// The row tells: succeeded, or running until its lease ends.
+var errCommitUnknown = errors.New("outcome of the publish transaction is unknown")
+
+var errKeyCount = errors.New("content keys of the attempt do not add up")
+
+// PublishRequest is what an attempt wants to make visible.
+type PublishRequest struct {
+	Fence     Fence
+	Hash      string
+	Encrypted bool
+	Keys      int64 // how many content keys the attempt was issued
+	Objects   []pipeline.Object
+	Results   json.RawMessage // an object; "generation" is added
+}
+
+// Prefix names the folder of an attempt: objects go to
+// stream/<hash>/<prefix>/. No two attempts share one.
+func (f Fence) Prefix() string {
+	sum := sha256.Sum256([]byte(f.JobID))
+	return fmt.Sprintf("%s-%d", hex.EncodeToString(sum[:8]), f.Attempt)
+}
+
+// Publish makes an attempt the asset's current generation and its job
+// succeeded, in one transaction: fence, encryption seal, generation, inventory,
+// keys, job row. ErrFenced when the attempt is not current or its lease is
+// over; a *RequestError when the asset is sealed otherwise.
+//
+// A COMMIT whose answer is lost may have committed. Then the row is read again,
+// and only the row decides; errCommitUnknown when it cannot be read.
+func (s *JobStore) Publish(ctx context.Context, req PublishRequest, keys Activator) error {
+	err := s.publishOnce(ctx, req, keys)
+	var unsure *commitError
+	if !errors.As(err, &unsure) {
+		return err
+	}
+	published, readErr := s.published(ctx, req.Fence)
+	switch {
+	case readErr != nil:
+		return fmt.Errorf("%w: %w", errCommitUnknown, errors.Join(unsure.err, readErr))
+	case published:
+		return nil
+	}
+	return fmt.Errorf("publish job %s: commit: %w", req.Fence.JobID, unsure.err)
+}
+
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return "commit: " + e.err.Error() }
+
+func (s *JobStore) publishOnce(ctx context.Context, req PublishRequest, keys Activator) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("publish job %s: begin: %w", req.Fence.JobID, err)
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
+		defer cancel()
+		_ = tx.Rollback(end) // after a commit it does nothing
+	}()
+	if err := publish(ctx, tx, req, keys); err != nil {
+		return fmt.Errorf("publish job %s: %w", req.Fence.JobID, err)
+	}
+	// From here on a cancelled context must not add to the doubt.
+	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
+	defer cancelEnd()
+	if err := tx.Commit(end); err != nil {
+		return &commitError{err}
+	}
+	return nil
+}
+
+func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator) error {
+	// The row lock keeps the reaper away until the end.
+	var held string
+	err := tx.QueryRow(ctx, `
+		SELECT hash FROM jobs
+		WHERE id = $1 AND state = 'running' AND attempt = $2 AND lease_until > clock_timestamp()
+		  AND hash = $3 AND encrypt = $4
+		FOR UPDATE`, req.Fence.JobID, req.Fence.Attempt, req.Hash, req.Encrypted).Scan(&held)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrFenced
+	}
+	if err != nil {
+		return fmt.Errorf("check the fence: %w", err)
+	}
+	var generation int
+	err = tx.QueryRow(ctx, `
+		INSERT INTO assets (hash, encrypted, generation) VALUES ($1, $2, 1)
+		ON CONFLICT (hash) DO UPDATE SET generation = assets.generation + 1, updated_at = now()
+		WHERE assets.encrypted = EXCLUDED.encrypted
+		RETURNING generation`, req.Hash, req.Encrypted).Scan(&generation)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errSealed(!req.Encrypted)
+	}
+	if err != nil {
+		return fmt.Errorf("advance the generation: %w", err)
+	}
+	if err := insertPublication(ctx, tx, req, generation); err != nil {
+		return err
+	}
+	active, err := keys.Activate(ctx, tx, req.Fence.JobID, req.Fence.Attempt)
+	if err != nil {
+		return fmt.Errorf("activate content keys: %w", err)
+	}
+	if active != req.Keys {
+		return fmt.Errorf("%w: %d became active, %d were issued", errKeyCount, active, req.Keys)
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE jobs
+		SET state = 'succeeded', lease_until = NULL, stage = 'publish', progress = 100, eta_seconds = NULL,
+		    results = $2::jsonb || jsonb_build_object('generation', $3::int),
+		    finished_at = now(), updated_at = now()
+		WHERE id = $1`, req.Fence.JobID, req.Results, generation) // locked above
+	if err != nil {
+		return fmt.Errorf("record the results: %w", err)
+	}
+	return nil
+}
+
+func insertPublication(ctx context.Context, tx pgx.Tx, req PublishRequest, generation int) error {
+	prefix := req.Fence.Prefix()
+	_, err := tx.Exec(ctx, `
+		INSERT INTO publications (hash, generation, job_id, attempt, prefix) VALUES ($1, $2, $3, $4, $5)`,
+		req.Hash, generation, req.Fence.JobID, req.Fence.Attempt, prefix)
+	if err != nil {
+		return fmt.Errorf("insert the publication: %w", err)
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"publication_objects"},
+		[]string{"prefix", "name", "size", "sha256", "content_type"},
+		pgx.CopyFromSlice(len(req.Objects), func(i int) ([]any, error) {
+			o := &req.Objects[i]
+			return []any{prefix, o.Name, o.Size, o.SHA256[:], o.ContentType}, nil
+		}))
+	if err != nil {
+		return fmt.Errorf("insert the inventory: %w", err)
+	}
+	return nil
+}
+
+// published resolves a doubtful COMMIT. The row lock waits for a transaction
+// that the server may still be committing. It asks for as long as a database
+// may take to come back from a restart.
+func (s *JobStore) published(ctx context.Context, f Fence) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*queryTimeout)
+	defer cancel()
+	for {
+		there, err := s.publishedOnce(ctx, f)
+		if err == nil {
+			return there, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, err
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+func (s *JobStore) publishedOnce(ctx context.Context, f Fence) (there bool, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE`, f.JobID); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM publications WHERE job_id = $1 AND attempt = $2)`,
+			f.JobID, f.Attempt).Scan(&there)
+	})
+	return there, err
+}
+
+// Publication is one immutable packaging of an asset.
+type Publication struct {
+	Hash       string
+	Generation int
+	Prefix     string // objects are stream/<hash>/<prefix>/<name>
+	Encrypted  bool
+}
+
+// PublishedObject is one line of a publication's inventory.
+type PublishedObject struct {
+	Name        string
+	ContentType string
+	Size        int64
+	SHA256      [sha256.Size]byte
+	Encrypted   bool // the asset's seal
+}
+
+// Entry gives the current generation of an asset. ErrPublicationNotFound.
+func (s *JobStore) Entry(ctx context.Context, hash string) (Publication, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	p := Publication{Hash: hash}
+	err := s.pool.QueryRow(ctx, `
+		SELECT p.generation, p.prefix, a.encrypted
+		FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation
+		WHERE a.hash = $1`, hash).Scan(&p.Generation, &p.Prefix, &p.Encrypted)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Publication{}, ErrPublicationNotFound
+	}
+	if err != nil {
+		return Publication{}, fmt.Errorf("read the publication of %s: %w", hash, err)
+	}
+	return p, nil
+}
+
+// Object gives an object of any published generation. ErrPublicationNotFound
+// for every name that is not in an inventory.
+func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (PublishedObject, error) {
+	if strings.ContainsRune(prefix+name, 0) || !utf8.ValidString(prefix+name) {
+		return PublishedObject{}, ErrPublicationNotFound // Postgres would refuse the text
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	o := PublishedObject{Name: name}
+	var sum []byte
+	err := s.pool.QueryRow(ctx, `
+		SELECT o.content_type, o.size, o.sha256, a.encrypted
+		FROM publication_objects o
+		JOIN publications p ON p.prefix = o.prefix
+		JOIN assets a ON a.hash = p.hash
+		WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3`, hash, prefix, name).
+		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return PublishedObject{}, ErrPublicationNotFound
+	}
+	if err != nil {
+		return PublishedObject{}, fmt.Errorf("read an object of %s: %w", hash, err)
+	}
+	copy(o.SHA256[:], sum)
+	return o, nil
+}
+
+// plan is what an attempt must know about its asset before it starts.
+// Attempts on one asset run one after the other, so it stays true.
+func (s *JobStore) plan(ctx context.Context, hash string, encrypt bool) (published bool, err error) {
+	if err := checkSeal(ctx, s.pool, hash, encrypt); err != nil {
+		return false, err
+	}
+	switch _, err = s.Entry(ctx, hash); {
+	case errors.Is(err, ErrPublicationNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
+}

@@ -1,0 +1,209 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// The task types. Upload services enqueue the first two with plain asynq; the
+// third is our own doorbell.
+const (
+	TypeTranscode = "video:transcode"
+	TypeFull      = "video:full" // for now: the transcode part and the poster
+	TypeRun       = "job:run"
+)
+
+// The queues. The second is for big files and has its own concurrency.
+const (
+	QueueDefault = "default"
+	QueueLarge   = "video:large"
+)
+
+// Queues lists both queues.
+var Queues = []string{QueueDefault, QueueLarge}
+
+// The codes of a RequestError.
+const (
+	CodePayloadTooLarge  = "payload_too_large"
+	CodePayloadInvalid   = "payload_invalid"
+	CodeTypeUnknown      = "type_unknown"
+	CodeOptionsInvalid   = pipeline.CodeOptionsInvalid
+	CodeEncryptionSealed = "encryption_sealed"
+)
+
+// RequestError says why a request is refused. Both parts are fit for
+// strangers; asking again the same way is refused the same way.
+type RequestError struct {
+	Code    string
+	Message string
+}
+
+// Error implements error.
+func (e *RequestError) Error() string { return e.Code + ": " + e.Message }
+
+func badPayload(format string, args ...any) *RequestError {
+	return &RequestError{CodePayloadInvalid, fmt.Sprintf(format, args...)}
+}
+
+// Submission is a request to process an asset, checked and with its defaults
+// applied.
+type Submission struct {
+	Type        string
+	Queue       string // QueueDefault unless the caller says otherwise; no part of the digest
+	Hash        string // 64 lower-case hex digits
+	Source      string // object key in the source bucket
+	Options     pipeline.Options
+	CallbackURL string // recorded only; empty: none
+
+	// Digest names the request: two requests that mean the same have the
+	// same one, however they are spelled.
+	Digest [sha256.Size]byte
+}
+
+// wirePayload is the canonical spelling of a payload.
+type wirePayload struct {
+	Hash        string `json:"hash"`
+	Source      string `json:"source"`
+	Options     any    `json:"options"`
+	CallbackURL string `json:"callback_url,omitempty"`
+}
+
+type fullOptions struct {
+	Transcode pipeline.Options `json:"transcode"`
+}
+
+// Payload returns the canonical task payload: ParseSubmission takes it and
+// gives the same digest.
+func (s Submission) Payload() []byte {
+	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.Options, CallbackURL: s.CallbackURL}
+	if s.Type == TypeFull {
+		p.Options = fullOptions{s.Options}
+	}
+	data, _ := json.Marshal(p) // strings, numbers and booleans: cannot fail
+	return data
+}
+
+// ParseSubmission decodes a payload strictly and applies the defaults. Every
+// error is a *RequestError whose message names the field.
+func ParseSubmission(taskType string, payload []byte) (Submission, error) {
+	s := Submission{Type: taskType, Queue: QueueDefault, Options: pipeline.DefaultOptions()}
+	if taskType != TypeTranscode && taskType != TypeFull {
+		return Submission{}, &RequestError{CodeTypeUnknown, fmt.Sprintf("unknown type %s: known are %s and %s", name(taskType), TypeTranscode, TypeFull)}
+	}
+	obj, bad := decodeObject(payload)
+	if bad != nil {
+		return Submission{}, bad
+	}
+	r := &reader{obj: obj}
+	r.only("hash", "source", "options", "callback_url")
+	r.text("hash", &s.Hash)
+	r.text("source", &s.Source)
+	r.text("callback_url", &s.CallbackURL)
+	options := r.sub("options")
+	if taskType == TypeFull {
+		options.only("transcode")
+		outer := options
+		options = outer.sub("transcode")
+		r.take(outer)
+	}
+	parseOptions(options, &s.Options)
+	r.take(options)
+	if r.err != nil {
+		return Submission{}, r.err
+	}
+	if bad := s.check(options.path); bad != nil {
+		return Submission{}, bad
+	}
+	s.Options = s.Options.Canonical()
+	s.Digest = sha256.Sum256(append([]byte("sealcast request 1\n"+s.Type+"\n"), s.Payload()...))
+	return s, nil
+}
+
+func parseOptions(r *reader, o *pipeline.Options) {
+	r.only("encrypt", "outputs", "ladder", "segment_seconds")
+	r.flag("encrypt", &o.Encrypt)
+	r.texts("outputs", &o.Outputs)
+	r.texts("ladder", &o.Ladder)
+	r.whole("segment_seconds", &o.SegmentSeconds)
+}
+
+// check looks at what the fields say; optionsPath is where the options stood.
+func (s Submission) check(optionsPath string) *RequestError {
+	if !validHash(s.Hash) {
+		return badPayload(`"hash" must be the SHA-256 of the source as 64 lower-case hex digits`)
+	}
+	if fault := sourceFault(s.Source); fault != "" {
+		return badPayload(`"source" %s`, fault)
+	}
+	if fault := callbackFault(s.CallbackURL); fault != "" {
+		return badPayload(`"callback_url" %s`, fault)
+	}
+	if err := s.Options.Validate(); err != nil {
+		bad := &RequestError{CodeOptionsInvalid, "the options are not valid"}
+		var e *pipeline.Error
+		if errors.As(err, &e) {
+			bad.Message = strings.Replace(e.Message, "options.", optionsPath+".", 1)
+		}
+		return bad
+	}
+	return nil
+}
+
+func validHash(s string) bool {
+	if len(s) != 2*sha256.Size {
+		return false
+	}
+	return strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// sourceFault says what is wrong with an object key, or nothing.
+func sourceFault(key string) string {
+	switch {
+	case key == "":
+		return "is missing: it is the object key of the upload"
+	case len(key) > 1024:
+		return "is longer than 1024 bytes"
+	case strings.HasPrefix(key, "/"):
+		return "must not begin with a slash"
+	case strings.ContainsFunc(key, func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }):
+		return "has a control character or one that is not Unicode"
+	}
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "." || part == ".." {
+			return `must not have "." or ".." as a path segment`
+		}
+	}
+	return ""
+}
+
+// callbackFault says what is wrong with a callback URL, or nothing. Where it
+// may lead is checked when something is sent.
+func callbackFault(raw string) string {
+	const want = "must be an absolute http or https URL"
+	if raw == "" {
+		return ""
+	}
+	if len(raw) > 2048 {
+		return "is longer than 2048 bytes"
+	}
+	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
+		return "has a character that must be percent-encoded"
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.Opaque != "":
+		return want
+	case u.User != nil:
+		return "must not carry a user or a password"
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return "must not have a fragment"
+	}
+	return ""
+}

@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/sealcast/sealcast/keystore"
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+const defaultMaxAttempts = 3
+
+// verdict says what becomes of an attempt.
+type verdict struct {
+	outcome string // one of the outcome constants
+	code    string // failed and retried
+	message string
+	delay   time.Duration // retried
+}
+
+// judge is the only mapper from errors to the fate of a job. err is what the
+// attempt returned; cause is why its context ended, if it did. What breaks
+// while the children are being killed says nothing about the job, so the
+// cause comes first.
+func judge(err, cause error, failures, maxAttempts int, backoff time.Duration) verdict {
+	switch {
+	case err == nil:
+		return verdict{outcome: outcomeSucceeded}
+	case errors.Is(err, ErrFenced), errors.Is(cause, errFenceLost), errors.Is(cause, errSelfFenced):
+		return verdict{outcome: outcomeFenced}
+	case errors.Is(err, errCommitUnknown):
+		return verdict{outcome: outcomeFenced} // the row or the reaper decides
+	case errors.Is(cause, errDraining):
+		return verdict{outcome: outcomeReleased}
+	}
+	code, message, permanent := describe(err)
+	if permanent || failures+1 >= maxAttempts {
+		return verdict{outcome: outcomeFailed, code: code, message: message}
+	}
+	return verdict{outcome: outcomeRetried, code: code, message: message, delay: retryDelay(failures, backoff)}
+}
+
+// describe gives what a stranger may know, and whether another attempt would
+// fail the same way.
+func describe(err error) (code, message string, permanent bool) {
+	var request *RequestError
+	var media *pipeline.Error
+	switch {
+	case errors.As(err, &request):
+		return request.Code, request.Message, true
+	case errors.As(err, &media):
+		return media.Code, media.Message, media.Permanent
+	case errors.Is(err, errPanic):
+		return "internal_error", "The attempt ended with an internal error.", false
+	case errors.Is(err, keystore.ErrUnavailable), errors.Is(err, keystore.ErrIntegrity), errors.Is(err, keystore.ErrConflict),
+		errors.Is(err, keystore.ErrKEKMissing), errors.Is(err, keystore.ErrKEKExhausted), errors.Is(err, keystore.ErrNotFound):
+		return pipeline.CodeKeyUnavailable, "The content key could not be issued or read.", false
+	}
+	return "internal_error", "The attempt could not be carried out.", false
+}
+
+// retryDelay is backoff·2^failures, at most 10 min, plus up to a quarter.
+func retryDelay(failures int, backoff time.Duration) time.Duration {
+	const most = 10 * time.Minute
+	d := most
+	if failures < 16 {
+		d = min(most, backoff<<failures)
+	}
+	return d + rand.N(d/4+1)
+}
+
+// refuse tells asynq never to run a task again: it is archived with the text,
+// where an operator can read it.
+func refuse(why *RequestError) error { return fmt.Errorf("%w: %w", why, asynq.SkipRetry) }
+
+// errLater tells asynq to ring again soon.
+var errLater = errors.New("not now")
+
+// isFailure tells asynq which errors use up a task's retries: none of ours,
+// because a retry means only that a dependency was away.
+func isFailure(error) bool { return false }
+
+// askAgainDelay is when asynq rings again after an error.
+func askAgainDelay(int, error, *asynq.Task) time.Duration {
+	return time.Second + rand.N(time.Second)
+}
+
+// record writes an outcome even though the attempt's context has ended. It
+// tries for a while, because a lost record costs a whole attempt.
+func record(ctx context.Context, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*queryTimeout)
+	defer cancel()
+	for {
+		err := write(ctx)
+		if err == nil || errors.Is(err, ErrFenced) {
+			return err
+		}
+		if !sleep(ctx, 250*time.Millisecond) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// Config is what a Worker needs. Zero values mean the default.
+type Config struct {
+	Store    *JobStore
+	Redis    redis.UniversalClient
+	Keys     Keys
+	Pipeline Pipeline
+	Wake     func() // tells the dispatcher that the outbox has news
+	BaseURL  string // public origin, without a trailing slash
+	Name     string // of this process in job rows; default: host and a random part
+
+	Concurrency      int           // attempts at once from QueueDefault, 1
+	LargeConcurrency int           // attempts at once from QueueLarge, 1
+	MaxSourceBytes   int64         // 0: no limit
+	MaxAttempts      int           // 3
+	DrainTimeout     time.Duration // how long a shutdown lets attempts go on, 10 min; negative: not at all
+	RetryBackoff     time.Duration // before the second attempt, then doubling, 5 s
+
+	Lease          time.Duration // 15 s
+	HeartbeatEvery time.Duration // 4 s
+	FenceAfter     time.Duration // without a heartbeat an attempt ends itself, 11 s
+	ProgressEvery  time.Duration // 1 s
+
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// Worker runs attempts.
+type Worker struct {
+	cfg      Config
+	gate     *gate
+	handlers sync.WaitGroup
+	draining chan struct{} // closed when a shutdown begins
+	now      chan struct{} // closed by Abort
+	once     sync.Once
+}
+
+// New checks the configuration. Nothing runs until Run.
+func New(cfg Config) (*Worker, error) {
+	var missing []string
+	for name, there := range map[string]bool{
+		"Store": cfg.Store != nil, "Redis": cfg.Redis != nil, "Keys": cfg.Keys != nil,
+		"Pipeline": cfg.Pipeline != nil, "BaseURL": cfg.BaseURL != "",
+	} {
+		if !there {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("worker config: missing %s", strings.Join(missing, ", "))
+	}
+	setDefault(&cfg.Concurrency, 1)
+	setDefault(&cfg.LargeConcurrency, 1)
+	setDefault(&cfg.MaxAttempts, defaultMaxAttempts)
+	setDefault(&cfg.RetryBackoff, 5*time.Second)
+	setDefault(&cfg.Lease, 15*time.Second)
+	setDefault(&cfg.HeartbeatEvery, 4*time.Second)
+	setDefault(&cfg.FenceAfter, 11*time.Second)
+	setDefault(&cfg.ProgressEvery, time.Second)
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = 10 * time.Minute
+	}
+	if cfg.HeartbeatEvery >= cfg.FenceAfter || cfg.FenceAfter >= cfg.Lease {
+		return nil, errors.New("worker config: want HeartbeatEvery < FenceAfter < Lease")
+	}
+	if cfg.Name == "" {
+		host, _ := os.Hostname()
+		cfg.Name = host + "/" + uuid.NewString()[:8]
+	}
+	if cfg.Wake == nil {
+		cfg.Wake = func() {}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	return &Worker{
+		cfg:      cfg,
+		gate:     newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
+		draining: make(chan struct{}),
+		now:      make(chan struct{}),
+	}, nil
+}
+
+// Abort makes Run end its attempts at once instead of waiting for
+// DrainTimeout: the second SIGTERM.
+func (w *Worker) Abort() { w.once.Do(func() { close(w.now) }) }
+
+// Run takes tasks until ctx ends, then drains: no new work, running attempts
+// go on for DrainTimeout, then they are ended and their jobs released. It
+// returns only when every handler has returned, and so every child is reaped.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := checkPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
+		return err
+	}
+	var servers []*asynq.Server
+	for queue, n := range map[string]int{QueueDefault: w.cfg.Concurrency, QueueLarge: w.cfg.LargeConcurrency} {
+		srv := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
+			Concurrency:              n,
+			Queues:                   map[string]int{queue: 1},
+			TaskCheckInterval:        200 * time.Millisecond,
+			DelayedTaskCheckInterval: time.Second,
+			// asynq must not push a task back while its handler runs.
+			ShutdownTimeout: max(0, w.cfg.DrainTimeout) + time.Hour,
+			RetryDelayFunc:  askAgainDelay,
+			IsFailure:       isFailure,
+			Logger:          asynqLog{w.cfg.Log},
+			LogLevel:        asynq.WarnLevel,
+		})
+		if err := srv.Start(w.handler(queue)); err != nil {
+			w.shutdown(servers)
+			return fmt.Errorf("start the queue server of %s: %w", queue, err)
+		}
+		servers = append(servers, srv)
+	}
+	w.cfg.Log.Info("worker started", "worker", w.cfg.Name, "concurrency", w.cfg.Concurrency, "large_concurrency", w.cfg.LargeConcurrency)
+	<-ctx.Done()
+	w.shutdown(servers)
+	w.cfg.Log.Info("worker stopped", "worker", w.cfg.Name)
+	return nil
+}
+
+func (w *Worker) shutdown(servers []*asynq.Server) {
+	close(w.draining)
+	idle := w.gate.close()
+	var stopping sync.WaitGroup
+	for _, srv := range servers { // Stop waits for a poll of Redis to return
+		stopping.Go(srv.Stop)
+	}
+	timer := time.NewTimer(max(0, w.cfg.DrainTimeout))
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-w.now:
+	case <-timer.C:
+	}
+	w.gate.abort(errDraining)
+	<-idle
+	stopping.Wait()
+	for _, srv := range servers {
+		stopping.Go(srv.Shutdown)
+	}
+	stopping.Wait()
+	w.handlers.Wait()
+}
+
+// handler answers the tasks of one queue.
+func (w *Worker) handler(queue string) asynq.Handler {
+	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		w.handlers.Add(1)
+		defer w.handlers.Done()
+		switch task.Type() {
+		case TypeRun:
+			return w.runJob(ctx, task, queue)
+		case TypeTranscode, TypeFull:
+			return w.adopt(ctx, task, queue)
+		}
+		w.cfg.Metrics.adopted.WithLabelValues(adoptedRefused).Inc()
+		w.cfg.Log.Error("foreign task refused", "type", name(task.Type()))
+		return refuse(&RequestError{CodeTypeUnknown, "unknown task type " + name(task.Type())})
+	})
+}
+
+// checkPolicy refuses a Redis that may throw tasks away when it is full.
+func checkPolicy(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("reach redis: %w", err)
+	}
+	const key = "maxmemory-policy"
+	policy := ""
+	if values, err := rdb.ConfigGet(ctx, key).Result(); err == nil {
+		policy = values[key]
+	}
+	if policy == "" { // managed services often forbid CONFIG
+		info, _ := rdb.Info(ctx, "memory").Result()
+		for line := range strings.Lines(info) {
+			if v, ok := strings.CutPrefix(line, "maxmemory_policy:"); ok {
+				policy = strings.TrimSpace(v)
+			}
+		}
+	}
+	return policyVerdict(policy, func(text string) { log.Warn(text) })
+}
+
+func policyVerdict(policy string, warn func(string)) error {
+	switch policy {
+	case "noeviction":
+		return nil
+	case "":
+		warn("redis does not tell its maxmemory-policy: it must be noeviction")
+		return nil
+	}
+	return fmt.Errorf("redis has maxmemory-policy %s and may drop tasks: set it to noeviction", policy)
+}
+
+// asynqLog brings asynq's messages to slog.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error("asynq", "text", fmt.Sprint(args...)) }
