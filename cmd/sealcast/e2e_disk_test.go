@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// opened matches strace's line of a call that opened or made a file.
+var opened = regexp.MustCompile(`(openat2?|open|creat|mkdirat?|mknodat?|memfd_create|renameat2?|linkat?|truncate)\((.*)\)\s+= (-?\d+)`)
+
+// writes returns the files that a trace shows as opened for writing or made.
+func writes(trace string) []string {
+	var out []string
+	for line := range strings.Lines(trace) {
+		m := opened.FindStringSubmatch(line)
+		if m == nil || strings.HasPrefix(m[3], "-") {
+			continue
+		}
+		if strings.HasPrefix(m[1], "open") && !strings.Contains(m[2], "O_WRONLY") && !strings.Contains(m[2], "O_RDWR") && !strings.Contains(m[2], "O_CREAT") {
+			continue
+		}
+		path := m[2]
+		if q := strings.SplitN(m[2], `"`, 3); len(q) == 3 {
+			path = q[1]
+		}
+		if !harmless(path) {
+			out = append(out, m[1]+" "+path)
+		}
+	}
+	return out
+}
+
+// harmless are devices and kernel files that hold no media.
+func harmless(path string) bool {
+	return path == "/dev/null" || path == "/dev/tty" || strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/sys/")
+}
+
+// Nothing that the worker or any of its children writes goes to a file: every
+// call that could open or make one is traced, for an encrypted job of both
+// outputs with its poster. So the peak of media bytes on disk is 0.
+func TestE2ENoMediaOnDisk(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	log := filepath.Join(t.TempDir(), "trace")
+	// -D: strace is the child, so that sealcast itself gets our signals.
+	server := r.serve("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-s", "256", "-o", log,
+		"-e", "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,memfd_create,rename,renameat,renameat2,link,linkat,truncate,execve")
+	hash, source := r.upload(clip(t, "640x360", 14))
+	job := r.succeeded(r.accepted(r.submit("video:full", hash, source, `{"transcode":{"encrypt":true}}`)))
+	r.play(job)
+	server.stop(t)
+	trace, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range []string{"ffmpeg", "ffprobe", "packager"} {
+		if !regexp.MustCompile(`execve\("[^"]*` + tool + `"`).Match(trace) {
+			t.Errorf("the trace does not show %s", tool)
+		}
+	}
+	for _, w := range writes(string(trace)) {
+		t.Errorf("written: %s", w)
+	}
+	scratchEmpty(t, r)
+	// The trace does show files that are written.
+	if got := writes(`12 openat(AT_FDCWD, "/tmp/x.mp4", O_RDWR|O_CREAT|O_TRUNC, 0666) = 5` + "\n"); len(got) != 1 {
+		t.Errorf("a written file is not seen: %v", got)
+	}
+}
