@@ -29,6 +29,9 @@ type gate struct {
 	checkErr error
 }
 
+// behindTheEncode is the priority of checks that run while the encode does.
+const behindTheEncode = 15
+
 // packed is what the gate let pass.
 type packed struct {
 	playlists map[string][]byte // media playlists as they will be published
@@ -43,7 +46,7 @@ func newGate(a *attempt, src *Source, plan Plan, rs []*rendition) *gate {
 	if n >= 2 {
 		g.early = []int{1}
 	}
-	if middle := n/2 + 1; middle > 1 && middle < n {
+	if middle := (n + 1) / 2; middle > 1 && middle < n {
 		g.early = append(g.early, middle)
 	}
 	return g
@@ -68,7 +71,7 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 	g.checks.Add(1)
 	go func() {
 		defer g.checks.Done()
-		if err := g.a.checkSegments(ctx, row); err != nil {
+		if err := g.a.checkSegments(ctx, row, behindTheEncode); err != nil {
 			g.mu.Lock()
 			if g.checkErr == nil {
 				g.checkErr = err
@@ -115,7 +118,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	if made := len(g.a.sink.all()); made != named {
 		return nil, verifyError(fmt.Errorf("%d segments were made, the playlists name %d", made, named))
 	}
-	if err := g.a.checkSegments(ctx, last); err != nil {
+	if err := g.a.checkSegments(ctx, last, 0); err != nil {
 		return nil, err
 	}
 	g.checks.Wait()
@@ -225,7 +228,7 @@ func (g *gate) picksOf(output string, r *rendition, list mediaPlaylist) []*segme
 	defer g.mu.Unlock()
 	var out []*segment
 	n := len(list.Segments)
-	middle := n / 2
+	middle := (n - 1) / 2
 	if len(g.early) == 2 && g.early[1] <= n {
 		middle = g.early[1] - 1 // as planned; the source may end a little off its promise
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -128,21 +127,4 @@ func (l *lab) object(req pipeline.Request, name string) []byte {
 		l.t.Fatal(err)
 	}
 	return b
-}
-
-func describe(p *pipeline.Presentation) string {
-	var b strings.Builder
-	for _, v := range p.Video {
-		fmt.Fprintf(&b, "%s %s %dx%d@%.3f %s %d frames %s peak %d avg %d\n", v.Output, v.Rung, v.Width, v.Height, v.FrameRate, v.Codec, v.Frames, v.Duration, v.Bandwidth, v.AverageBandwidth)
-	}
-	for _, a := range p.Audio {
-		fmt.Fprintf(&b, "%s %s %s %s %s %d peak %d avg %d\n", a.Output, a.Name, a.Language, a.Codec, a.Duration, a.Channels, a.Bandwidth, a.AverageBandwidth)
-	}
-	for _, s := range p.Stages {
-		fmt.Fprintf(&b, "stage %s %s\n", s.Stage, s.Duration)
-	}
-	for _, c := range p.Children {
-		fmt.Fprintf(&b, "child %s cpu %s rss %d MiB written %d\n", c.Name, c.CPU, c.MaxRSS>>20, c.BytesWritten)
-	}
-	return b.String()
 }

@@ -222,6 +222,7 @@ func (a *attempt) wait(p *proc.Process, name string) (proc.Result, error) {
 	a.mu.Lock()
 	a.children = append(a.children, ChildUsage{Name: name, CPU: res.CPU, MaxRSS: res.MaxRSS, BytesWritten: res.BytesWritten})
 	a.mu.Unlock()
+	a.log.Debug("child ended", "child", name, "cpu_seconds", res.CPU.Seconds(), "max_rss_bytes", res.MaxRSS)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.log.Warn("child failed", "child", name, "error", err, "stderr", redactKeys(res.Stderr))
 	}

@@ -20,7 +20,7 @@ type uploader struct {
 	etags     map[string]string
 }
 
-const parallelUploads = 6
+const parallelUploads = 16
 
 func newUploader(store ObjectStore, prefix string) *uploader {
 	return &uploader{

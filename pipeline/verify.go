@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
 	"github.com/Eyevinn/mp4ff/mp4"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/proc"
@@ -21,7 +23,7 @@ import (
 // that the key store will hand out, and decodes them: the key pictures and all
 // sound, any decoder error is a failure. The same pictures must come out of
 // every output.
-func (a *attempt) checkSegments(ctx context.Context, segs []*segment) error {
+func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) error {
 	if len(segs) == 0 {
 		return nil
 	}
@@ -52,7 +54,7 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	pictures, err := a.decode(ctx, segs, inputs)
+	pictures, err := a.decode(ctx, segs, inputs, nice)
 	if err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func decodeArgs(segs []*segment) []string {
 			format = "mpegts"
 		}
 		args = append(args, "-err_detect", "explode", "-skip_frame", "nokey", "-threads", "1",
-			"-protocol_whitelist", "pipe", "-f", format, "-i", "pipe:"+strconv.Itoa(3+i))
+			"-protocol_whitelist", "file", "-f", format, "-i", "/dev/fd/"+strconv.Itoa(3+i))
 	}
 	for i := range segs {
 		args = append(args, "-map", strconv.Itoa(i)+":0")
@@ -147,42 +149,41 @@ func decodeArgs(segs []*segment) []string {
 
 // decode returns the checksums of the decoded key pictures (or of the sound)
 // of each segment, in order.
-func (a *attempt) decode(ctx context.Context, segs []*segment, inputs [][]byte) ([][]string, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var files []*os.File
-	var writers []*os.File
-	for range inputs {
-		r, w, err := pipe()
+func (a *attempt) decode(ctx context.Context, segs []*segment, inputs [][]byte, nice int) ([][]string, error) {
+	files := make([]*os.File, 0, len(inputs))
+	for i, input := range inputs {
+		f, err := memoryFile(segs[i].Object.Name, input)
 		if err != nil {
-			closeFiles(append(files, writers...))
+			closeFiles(files)
 			return nil, transient(CodeVerifyFailed, "the verification could not start", err)
 		}
-		files, writers = append(files, r), append(writers, w)
+		files = append(files, f)
 	}
 	var out bytes.Buffer
-	p, err := proc.Start(ctx, proc.Spec{
-		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files,
+	_, err := a.child(ctx, proc.Spec{
+		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files, Nice: nice,
 		Stdout: &limitedBuffer{Buffer: &out, left: 16 << 20},
 	})
-	if err != nil {
-		closeFiles(writers)
-		return nil, transient(CodeVerifyFailed, "the verification could not start", err)
-	}
-	var feeding errgroup.Group
-	for i, w := range writers {
-		feeding.Go(func() error {
-			defer func() { _ = w.Close() }()
-			_, _ = w.Write(inputs[i]) // EPIPE: the exit status tells
-			return nil
-		})
-	}
-	_, err = a.wait(p, "ffmpeg")
-	_ = feeding.Wait()
 	if err != nil {
 		return nil, verifyError(fmt.Errorf("decode what was made: %w", err))
 	}
 	return parseFrameCRC(out.String(), len(segs)), nil
+}
+
+// memoryFile returns an anonymous file in memory (memfd_create(2)): nothing of
+// it is on a disk. ffmpeg polls several pipes with pauses of 10 ms, which took
+// longer than the decoding; it does not do that with files.
+func memoryFile(name string, body []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(path.Base(name), unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(body); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("fill a file in memory: %w", err)
+	}
+	return f, nil
 }
 
 // parseFrameCRC sorts ffmpeg's framecrc lines — stream, dts, pts, duration,

@@ -116,7 +116,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		srv := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
 			Concurrency:              n,
 			Queues:                   map[string]int{queue: 1},
-			TaskCheckInterval:        200 * time.Millisecond,
+			TaskCheckInterval:        50 * time.Millisecond,
 			DelayedTaskCheckInterval: time.Second,
 			// asynq must not push a task back while its handler runs.
 			ShutdownTimeout: max(0, w.cfg.DrainTimeout) + time.Hour,

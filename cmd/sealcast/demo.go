@@ -174,7 +174,7 @@ func enqueue(ctx context.Context, cfg *config, src source) (string, error) {
 		return "", errors.New("REDIS_URL is no URL that asynq takes")
 	}
 	client := asynq.NewClient(redis)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	id := uuid.NewString()
 	_, err = client.EnqueueContext(ctx, asynq.NewTask(worker.TypeTranscode, payload), asynq.TaskID(id), asynq.Queue(worker.QueueDefault))
 	if err != nil {

@@ -205,8 +205,8 @@ func TestE2EQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	client, inspector := asynq.NewClient(opt), asynq.NewInspector(opt)
-	defer client.Close()
-	defer inspector.Close()
+	defer func() { _ = client.Close() }()
+	defer func() { _ = inspector.Close() }()
 	enqueue := func(id, payload string, opts ...asynq.Option) {
 		t.Helper()
 		if _, err := client.Enqueue(asynq.NewTask("video:transcode", []byte(payload)), append(opts, asynq.TaskID(id))...); err != nil {

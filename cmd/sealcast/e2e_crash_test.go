@@ -11,7 +11,7 @@ import (
 )
 
 // processes returns the command lines of all processes by id.
-func processes(t *testing.T) map[int][]string {
+func processes(t testing.TB) map[int][]string {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -28,7 +28,7 @@ func processes(t *testing.T) map[int][]string {
 }
 
 // children returns the descendants of a process.
-func children(t *testing.T, pid int) []int {
+func children(t testing.TB, pid int) []int {
 	t.Helper()
 	parent := map[int]int{}
 	for p := range processes(t) {

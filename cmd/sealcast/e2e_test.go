@@ -41,7 +41,7 @@ func (w withServers) Run() int { return localstacktest.Run(w.m) }
 // rig is an installation of its own: database, queue and buckets, and the
 // environment that leads the program to them.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	env     environment
 	db      *pgxpool.Pool
 	source  *objstore.Bucket
@@ -49,7 +49,7 @@ type rig struct {
 	scratch string
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	stack := localstacktest.Stack(t)
 	source, media := localstacktest.Buckets(t)
@@ -76,7 +76,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	port, err := localstack.FreePort()
 	if err != nil {
@@ -146,7 +146,7 @@ func (r *rig) environ() []string {
 }
 
 // stop ends it in good order, within reason.
-func (p *process) stop(t *testing.T) {
+func (p *process) stop(t testing.TB) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:

@@ -116,7 +116,7 @@ func TestStartAnswersStopLeavesNothing(t *testing.T) {
 		t.Errorf("postgres settings (-want +got):\n%s", diff)
 	}
 	// A session that is open does not hold Stop up.
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 
 	opt, err := redis.ParseURL(s.RedisURL)
 	if err != nil {

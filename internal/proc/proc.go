@@ -36,6 +36,8 @@ type Spec struct {
 	// parent, whether it succeeds or not, so that the death of one side of a
 	// pipe ends the other.
 	Files []*os.File
+	// Nice lowers the child's priority: 0 is ours, 19 the lowest.
+	Nice int
 }
 
 // Result is what a child used and said.
@@ -98,6 +100,9 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 	p.cmd = cmd
 	if err := startOnOneThread(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
+	}
+	if spec.Nice > 0 {
+		_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, spec.Nice) // best effort
 	}
 	return p, nil
 }
