@@ -49,12 +49,9 @@ func BenchmarkMainJob(b *testing.B) {
 	for b.Loop() {
 		runs := map[string][]cost{}
 		film := benchClip(b)
-		hash := ""
 		for round := range rounds {
 			r := newRig(b)
-			var args []string
-			var job cost
-			job, args, hash = benchJob(b, r, film, round)
+			job, args, hash := benchJob(b, r, film, round)
 			runs["job"] = append(runs["job"], job)
 			runs["bare"] = append(runs["bare"], benchBare(b, film, args))
 			runs["split"] = append(runs["split"], benchBare(b, film, withoutCascade(args)))
