@@ -13,8 +13,9 @@ import (
 // adopt takes over a task that an upload service enqueued: its job row and
 // doorbell are committed before the task is acknowledged. A task that cannot
 // be read is archived with the reason.
-func (w *Worker) adopt(ctx context.Context, task *asynq.Task, queue string) error {
+func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
+	queue, _ := asynq.GetQueueName(ctx)
 	log := w.cfg.Log.With("task_id", taskID, "type", task.Type())
 	sub, err := ParseSubmission(task.Type(), task.Payload())
 	if err != nil {
@@ -56,7 +57,11 @@ func (w *Worker) adoptOnce(ctx context.Context, sub Submission, taskID string) (
 	var why *RequestError
 	switch {
 	case errors.As(err, &why):
-		return adoptedSealed, id, w.cfg.Store.RecordRefused(ctx, sub, id, why)
+		recorded, err := w.cfg.Store.RecordRefused(ctx, sub, id, why)
+		if recorded {
+			w.cfg.Metrics.jobEnded(sub.Type, outcomeFailed)
+		}
+		return adoptedSealed, id, err
 	case err != nil:
 		return "", "", err
 	case !created:

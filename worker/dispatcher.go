@@ -124,7 +124,7 @@ func (d *Dispatcher) send(ctx context.Context, bell Doorbell, queue string) erro
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	_, err := d.asynqClient().EnqueueContext(ctx, asynq.NewTask(TypeRun, bell.payload()),
-		asynq.Queue(queue), asynq.TaskID(bell.TaskID()), asynq.Timeout(taskTimeout), asynq.MaxRetry(1000))
+		asynq.Queue(runQueue(queue)), asynq.TaskID(bell.TaskID()), asynq.Timeout(taskTimeout), asynq.MaxRetry(1000))
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return &redisError{fmt.Errorf("enqueue %s: %w", bell.TaskID(), err)}
 	}
@@ -165,7 +165,7 @@ func (d *Dispatcher) reconcile(ctx context.Context) error {
 
 // alive reports whether a doorbell will still ring.
 func (d *Dispatcher) alive(_ context.Context, bell Doorbell, queue string) (bool, error) {
-	info, err := d.inspector.GetTaskInfo(queue, bell.TaskID())
+	info, err := d.inspector.GetTaskInfo(runQueue(queue), bell.TaskID())
 	switch {
 	case errors.Is(err, asynq.ErrQueueNotFound):
 		// Redis has lost everything. asynq writes a queue's name once per

@@ -169,10 +169,10 @@ func errSealed(encrypted bool) *RequestError {
 // RecordRefused records a request that no attempt will ever run for, as a
 // failed job, so that whoever enqueued it can read why. Doing it twice changes
 // nothing.
-func (s *JobStore) RecordRefused(ctx context.Context, sub Submission, id string, why *RequestError) error {
+func (s *JobStore) RecordRefused(ctx context.Context, sub Submission, id string, why *RequestError) (recorded bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	_, err := s.pool.Exec(ctx, `
+	tag, err := s.pool.Exec(ctx, `
 		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest,
 		                  state, error_code, error_message, finished_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'failed', $10, $11, now())
@@ -180,9 +180,9 @@ func (s *JobStore) RecordRefused(ctx context.Context, sub Submission, id string,
 		id, sub.Type, sub.Queue, sub.Hash, sub.Source, sub.Options, sub.Options.Encrypt, sub.CallbackURL,
 		sub.Digest[:], why.Code, why.Message)
 	if err != nil {
-		return fmt.Errorf("record refused job %s: %w", id, err)
+		return false, fmt.Errorf("record refused job %s: %w", id, err)
 	}
-	return nil
+	return tag.RowsAffected() == 1, nil
 }
 
 // newID returns a job id that sorts by time of submission.

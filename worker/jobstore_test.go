@@ -427,7 +427,7 @@ func TestReconcile(t *testing.T) {
 func TestRecordRefused(t *testing.T) {
 	h := newHouse(t)
 	for range 2 {
-		if err := h.store.RecordRefused(t.Context(), request(1, ""), "t1", errSealed(true)); err != nil {
+		if _, err := h.store.RecordRefused(t.Context(), request(1, ""), "t1", errSealed(true)); err != nil {
 			t.Fatal(err)
 		}
 	}

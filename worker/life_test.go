@@ -66,8 +66,63 @@ func TestJobLife(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v %v", problems, err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "sealcast_queue_tasks", "sealcast_queue_age_seconds"); err != nil || n != 12 {
+	if n, err := testutil.GatherAndCount(reg, "sealcast_queue_tasks", "sealcast_queue_age_seconds"); err != nil || n != 24 { // two queues of tasks, two of doorbells
 		t.Errorf("%d queue metrics, %v", n, err)
+	}
+	h.invariants()
+}
+
+// An upload service's task is adopted while every slot is taken: its id can be
+// asked for, and garbage is archived, however long the running job takes.
+func TestAdoptionDoesNotWaitForASlot(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	h.enqueue(TypeTranscode, request(1, "").Payload(), asynq.TaskID("upload-1"))
+	first := p.next(t) // takes the only slot
+	h.enqueue(TypeTranscode, request(2, "").Payload(), asynq.TaskID("upload-2"))
+	h.eventually("the task has a row", func() bool {
+		return count(h, `SELECT count(*) FROM jobs WHERE id = 'upload-2' AND state = 'queued'`) == 1
+	})
+	first.succeed()
+	p.next(t).succeed()
+	h.await("upload-2", StateSucceeded)
+	h.invariants()
+}
+
+// A publish transaction that takes longer than the fence is patient is not cut
+// off by its own keeper: the row is locked, so nobody else can take the job.
+func TestSlowPublication(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	const fence = 700 * time.Millisecond
+	h.worker(p, func(c *Config) {
+		c.Wake, c.Lease, c.HeartbeatEvery, c.FenceAfter = d.Wake, time.Second, 100*time.Millisecond, fence
+	})
+	job := h.submit(request(1, ""))
+	d.Wake()
+	c := p.next(t)
+
+	// Somebody holds the inventory's table, so that the COPY waits.
+	tx, err := h.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE publication_objects IN EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	c.succeed()
+	h.eventually("the publication waits", func() bool {
+		return count(h, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'publication_objects'::regclass`) == 1
+	})
+	time.Sleep(3 * fence) // the time itself is what is tested; the lease ends in it, too
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if job = h.await(job.ID, StateSucceeded); job.Attempt != 1 {
+		t.Errorf("attempt %d", job.Attempt)
 	}
 	h.invariants()
 }
@@ -135,9 +190,13 @@ func TestGarbageIsArchivedWithItsReason(t *testing.T) {
 		"foreign":  {"mail:send", `{}`, "mail:send"},
 		"doorbell": {TypeRun, `{"job_id":"x"}`, "dispatch_seq"},
 	} {
-		h.enqueue(c.taskType, []byte(c.payload), asynq.TaskID(id))
+		queue := QueueDefault
+		if c.taskType == TypeRun {
+			queue = runQueue(QueueDefault)
+		}
+		h.enqueue(c.taskType, []byte(c.payload), asynq.TaskID(id), asynq.Queue(queue))
 		h.eventually(id+" is archived", func() bool {
-			info, err := inspector.GetTaskInfo(QueueDefault, id)
+			info, err := inspector.GetTaskInfo(queue, id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -292,7 +351,7 @@ func TestRedisForgetsEverything(t *testing.T) {
 	d, stop := h.dispatcher(nil)
 	job := h.submit(request(1, ""))
 	d.Wake()
-	h.eventually("the doorbell is in Redis", func() bool { return h.redis.LLen(t.Context(), "asynq:{default}:pending").Val() == 1 })
+	h.eventually("the doorbell is in Redis", func() bool { return h.redis.LLen(t.Context(), "asynq:{run:default}:pending").Val() == 1 })
 	if err := h.redis.FlushDB(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +372,7 @@ func TestWaitingDoorbellsAreNotDoubled(t *testing.T) {
 	rounds := make(chan struct{}, 1000)
 	h.dispatcher(func(c *DispatcherConfig) { c.LostAfter = time.Millisecond })
 	job := h.submit(request(1, ""))
-	h.eventually("the doorbell is in Redis", func() bool { return h.redis.LLen(t.Context(), "asynq:{default}:pending").Val() == 1 })
+	h.eventually("the doorbell is in Redis", func() bool { return h.redis.LLen(t.Context(), "asynq:{run:default}:pending").Val() == 1 })
 	before := h.get(job.ID).UpdatedAt
 	h.eventually("the reconciler has looked twice", func() bool {
 		now := h.get(job.ID).UpdatedAt
@@ -323,7 +382,7 @@ func TestWaitingDoorbellsAreNotDoubled(t *testing.T) {
 		}
 		return len(rounds) >= 2
 	})
-	if n := h.redis.LLen(t.Context(), "asynq:{default}:pending").Val(); n != 1 {
+	if n := h.redis.LLen(t.Context(), "asynq:{run:default}:pending").Val(); n != 1 {
 		t.Errorf("%d doorbells", n)
 	}
 }

@@ -89,6 +89,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m.dependencies.WithLabelValues("postgres")
 	m.dependencies.WithLabelValues("redis")
+	m.dependencies.WithLabelValues("s3")
 	if reg != nil {
 		reg.MustRegister(m.jobs, m.attempts, m.adopted, m.running, m.stages, m.speed, m.media, m.dependencies)
 	}
@@ -115,11 +116,17 @@ func (m *Metrics) published(p *pipeline.Presentation, wall time.Duration) {
 // dependencyError counts an error that is not an answer.
 func (m *Metrics) dependencyError(err error) {
 	var r *redisError
-	if errors.As(err, &r) {
+	var p *pipeline.Error
+	switch {
+	case errors.As(err, &r):
 		m.dependencies.WithLabelValues("redis").Inc()
-		return
+	case errors.As(err, &p):
+		if p.Code == pipeline.CodeStoreUnavailable {
+			m.dependencies.WithLabelValues("s3").Inc()
+		}
+	default:
+		m.dependencies.WithLabelValues("postgres").Inc()
 	}
-	m.dependencies.WithLabelValues("postgres").Inc()
 }
 
 // queueCollector reads depth and age of the queues when it is scraped, at
@@ -171,7 +178,7 @@ func (c *queueCollector) collect() (out []prometheus.Metric) {
 		c.metrics.dependencyError(&redisError{err})
 		return nil
 	}
-	for _, queue := range Queues {
+	for _, queue := range append(slices.Clone(Queues), runQueue(QueueDefault), runQueue(QueueLarge)) {
 		info := &asynq.QueueInfo{} // until something is enqueued
 		if slices.Contains(known, queue) {
 			info, err = c.inspector.GetQueueInfo(queue)

@@ -27,9 +27,13 @@ type attempt struct {
 	made *pipeline.Presentation // once the pipeline has returned
 }
 
-// runJob answers a doorbell. It returns nil once Postgres has the outcome, or
+// runJob answers the doorbells of a queue. A handler returns nil once Postgres has the outcome, or
 // will get it from the reaper; and only after every child is reaped.
-func (w *Worker) runJob(ctx context.Context, task *asynq.Task, queue string) error {
+func (w *Worker) runJob(queue string) asynq.HandlerFunc {
+	return func(ctx context.Context, task *asynq.Task) error { return w.rung(ctx, task, queue) }
+}
+
+func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error {
 	bell, bad := parseDoorbell(task.Payload())
 	if bad != nil {
 		w.cfg.Log.Error("foreign doorbell refused", "error", bad)
@@ -79,9 +83,11 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 	wg.Go(func() { a.keeper(lose).run(side, asked) })
 	wg.Go(func() { reporter.run(side) })
 
-	err := a.guard(func() error { return a.process(held, working, reporter) })
-	endSide()
-	wg.Wait()
+	// The publish transaction holds the row, which the keeper would wait for;
+	// so the keeper rests then, and the row's lock keeps the reaper away.
+	rest := func() { endSide(); wg.Wait() }
+	err := a.guard(func() error { return a.process(held, working, reporter, rest) })
+	rest()
 	cause := context.Cause(working)
 	stop(nil)
 	lose(nil)
@@ -89,7 +95,7 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 }
 
 // process is the recipe of an attempt.
-func (a *attempt) process(held, working context.Context, reporter *reporter) error {
+func (a *attempt) process(held, working context.Context, reporter *reporter, rest func()) error {
 	var options pipeline.Options
 	if err := json.Unmarshal(a.job.Options, &options); err != nil {
 		return fmt.Errorf("options of job %s: %w", a.job.ID, err)
@@ -106,13 +112,14 @@ func (a *attempt) process(held, working context.Context, reporter *reporter) err
 	if err != nil {
 		return err
 	}
-	if err := context.Cause(held); err != nil {
-		return err
-	}
 	// A shutdown waits for the publication: it takes a moment, and the work is done.
 	results, err := buildResults(a.w.cfg.BaseURL, a.job.Hash, a.job.Fence().Prefix(), a.made, keys)
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
+	}
+	rest()
+	if err := context.Cause(held); err != nil {
+		return err
 	}
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
@@ -233,13 +240,17 @@ func (a *attempt) settle(ctx context.Context, err, cause error, wall time.Durati
 		a.log.Error("outcome not recorded, the reaper will end the attempt", "outcome", v.outcome, "error", recorded)
 		v.outcome = outcomeFenced
 	}
-	a.count(v)
+	a.count(v, err)
 	a.log.Log(ctx, levelOf(v.outcome), "attempt ended", "outcome", v.outcome, "code", v.code,
 		"seconds", wall.Seconds(), "retry_seconds", v.delay.Seconds(), "cause", cause, "error", err)
 	a.w.cfg.Wake()
 }
 
-func (a *attempt) count(v verdict) {
+func (a *attempt) count(v verdict, err error) {
+	var p *pipeline.Error
+	if errors.As(err, &p) {
+		a.w.cfg.Metrics.dependencyError(err)
+	}
 	a.w.cfg.Metrics.attemptEnded(v.outcome)
 	if v.outcome == outcomeSucceeded || v.outcome == outcomeFailed {
 		a.w.cfg.Metrics.jobEnded(a.job.Type, v.outcome)

@@ -29,6 +29,10 @@ const (
 // Queues lists both queues.
 var Queues = []string{QueueDefault, QueueLarge}
 
+// runQueue is where doorbells for a queue's jobs ring. Upload services do not
+// write there: so their tasks are adopted at once, while every slot is taken.
+func runQueue(queue string) string { return "run:" + queue }
+
 // The codes of a RequestError.
 const (
 	CodePayloadTooLarge  = "payload_too_large"

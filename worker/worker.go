@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,11 +112,20 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := checkPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
 		return err
 	}
+	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
 	var servers []*asynq.Server
-	for queue, n := range map[string]int{QueueDefault: w.cfg.Concurrency, QueueLarge: w.cfg.LargeConcurrency} {
+	for _, s := range []struct {
+		slots   int
+		queues  map[string]int
+		handler asynq.HandlerFunc
+	}{
+		{adopters, both, w.answer(w.adopt, TypeTranscode, TypeFull)},
+		{w.cfg.Concurrency, map[string]int{runQueue(QueueDefault): 1}, w.answer(w.runJob(QueueDefault), TypeRun)},
+		{w.cfg.LargeConcurrency, map[string]int{runQueue(QueueLarge): 1}, w.answer(w.runJob(QueueLarge), TypeRun)},
+	} {
 		srv := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
-			Concurrency:              n,
-			Queues:                   map[string]int{queue: 1},
+			Concurrency:              s.slots,
+			Queues:                   s.queues,
 			TaskCheckInterval:        50 * time.Millisecond,
 			DelayedTaskCheckInterval: time.Second,
 			// asynq must not push a task back while its handler runs.
@@ -125,9 +135,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			Logger:          asynqLog{w.cfg.Log},
 			LogLevel:        asynq.WarnLevel,
 		})
-		if err := srv.Start(w.handler(queue)); err != nil {
+		if err := srv.Start(s.handler); err != nil {
 			w.shutdown(servers)
-			return fmt.Errorf("start the queue server of %s: %w", queue, err)
+			return fmt.Errorf("start a queue server: %w", err)
 		}
 		servers = append(servers, srv)
 	}
@@ -162,21 +172,21 @@ func (w *Worker) shutdown(servers []*asynq.Server) {
 	w.handlers.Wait()
 }
 
-// handler answers the tasks of one queue.
-func (w *Worker) handler(queue string) asynq.Handler {
-	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+// adopters is how many tasks of upload services are taken over at once.
+const adopters = 4
+
+// answer handles the given types of tasks and refuses all others.
+func (w *Worker) answer(handle asynq.HandlerFunc, types ...string) asynq.HandlerFunc {
+	return func(ctx context.Context, task *asynq.Task) error {
 		w.handlers.Add(1)
 		defer w.handlers.Done()
-		switch task.Type() {
-		case TypeRun:
-			return w.runJob(ctx, task, queue)
-		case TypeTranscode, TypeFull:
-			return w.adopt(ctx, task, queue)
+		if slices.Contains(types, task.Type()) {
+			return handle(ctx, task)
 		}
 		w.cfg.Metrics.adopted.WithLabelValues(adoptedRefused).Inc()
 		w.cfg.Log.Error("foreign task refused", "type", name(task.Type()))
 		return refuse(&RequestError{CodeTypeUnknown, "unknown task type " + name(task.Type())})
-	})
+	}
 }
 
 // checkPolicy refuses a Redis that may throw tasks away when it is full.

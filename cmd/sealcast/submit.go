@@ -42,7 +42,7 @@ the job goes on.`,
 			fs.StringVar(&f.outputs, "outputs", "", "`list` of outputs, by comma: cmaf,ts (default: the server's, both)")
 			fs.StringVar(&f.ladder, "ladder", "", "`list` of rungs, by comma: 1080p,720p (default: what the source deserves)")
 			fs.IntVar(&f.segmentSeconds, "segment-seconds", 0, "length of a segment in `seconds` (default: the server's, 6)")
-			fs.StringVar(&f.callback, "callback", "", "`URL` that the server notifies")
+			fs.StringVar(&f.callback, "callback", "", "`URL` that is recorded with the job; it is not called yet")
 			fs.BoolVar(&f.detach, "detach", false, "do not follow the job, print its id only")
 			return func(ctx context.Context, s *session) error { return submit(ctx, s, f) }
 		},
