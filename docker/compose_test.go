@@ -136,7 +136,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	kek := regexp.MustCompile(`^KEK_[1-9][0-9]*$`)
 	for name, s := range load(t).Services {
-		if s.Build == nil || s.Build.Target != "sealcast" {
+		if s.Image != "sealcast:dev" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

@@ -102,7 +102,7 @@ func New(cfg Config) (*Worker, error) {
 }
 
 // Abort makes Run end its attempts at once instead of waiting for
-// DrainTimeout: the second SIGTERM.
+// DrainTimeout.
 func (w *Worker) Abort() { w.once.Do(func() { close(w.now) }) }
 
 // Run takes tasks until ctx ends, then drains: no new work, running attempts

@@ -77,7 +77,7 @@ type workConfig struct {
 	Concurrency      count       `env:"WORKER_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue default run at once"`
 	LargeConcurrency count       `env:"WORKER_LARGE_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue video:large run at once"`
 	MaxSourceBytes   byteSize    `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
-	ScratchDir       existingDir `env:"SCRATCH_DIR" set:"a folder for small working files (default: the system's folder for temporary files)"`
+	ScratchDir       existingDir `env:"SCRATCH_DIR" set:"a folder for small working files; nothing uses it yet (default: the system's folder for temporary files)"`
 	DrainTimeout     period      `env:"DRAIN_TIMEOUT" envDefault:"10m" set:"how long running jobs may still take at shutdown: 30s, 10m"`
 }
 
@@ -279,6 +279,7 @@ var kekRE = regexp.MustCompile(`^KEK_([1-9][0-9]{0,8})(_FILE)?$`)
 // is a fault: a mistyped version would otherwise go missing silently.
 func (l *loader) keks(c *kekConfig) {
 	c.Versions = map[int]kek{}
+	versions := map[string]int{}
 	seen := map[int]bool{}
 	for _, name := range slices.Sorted(maps.Keys(l.environ)) {
 		if !strings.HasPrefix(name, "KEK_") || name == "KEK_PRIMARY" || l.environ[name] == "" {
@@ -297,11 +298,19 @@ func (l *loader) keks(c *kekConfig) {
 		value, from := l.value(name, setKEK, true)
 		if !l.faulty(name) {
 			var k kek
-			if err := k.UnmarshalText([]byte(value)); err != nil {
+			err := k.UnmarshalText([]byte(value))
+			twin, twice := versions[strings.ToLower(value)]
+			switch {
+			case err != nil:
 				l.fault(name, err.Error(), setKEK)
-			} else {
+			case strings.Trim(value, "0") == "":
+				l.fault(name, "is all zero", setKEK)
+			case twice:
+				l.fault(name, fmt.Sprintf("has the same value as KEK_%d", twin), setKEK)
+			default:
 				c.Versions[n] = k
 			}
+			versions[strings.ToLower(value)] = n
 		}
 		shown := redacted
 		if l.faulty(name) {

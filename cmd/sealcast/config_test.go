@@ -117,6 +117,8 @@ func TestConfigFaults(t *testing.T) {
 		{"API key with a line break", with(whole(), "API_KEY", "0123456789abcdef\n"), []string{"API_KEY: has a space, a line break or a character that an HTTP header cannot carry"}},
 		{"short token secret", with(whole(), "KEY_TOKEN_SECRET", "0123456789abcde"), []string{"KEY_TOKEN_SECRET: has 15 bytes, needs at least 16"}},
 		{"short KEK", with(whole(), "KEK_1", "ab"), []string{"KEK_1: " + kekShort}},
+		{"zero KEK", with(whole(), "KEK_1", strings.Repeat("0", 64)), []string{"KEK_1: is all zero"}},
+		{"one KEK twice", with(whole(), "KEK_7", strings.Repeat("A1", 32)), []string{"KEK_7: has the same value as KEK_1"}},
 		{"KEK with other characters", with(whole(), "KEK_1", strings.Repeat("g", 64)), []string{"KEK_1: has a character that is no hex digit"}},
 		{"KEK version 0", with(whole(), "KEK_0", strings.Repeat("a", 64)), []string{"KEK_0: is no name of a KEK version"}},
 		{"mistyped KEK", with(whole(), "KEK_x", "1"), []string{"KEK_x: is no name of a KEK version"}},

@@ -5,6 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -334,9 +337,23 @@ func TestE2EStartPrintsNoSecret(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	p := r.serve()
+	limits, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/limits")
+	if err != nil || !regexp.MustCompile(`Max core file size\s+0\s+0`).Match(limits) {
+		t.Errorf("core dumps are not forbidden: %v\n%s", err, limits)
+	}
 	check := r.start([]string{"check-config"})
 	<-check.done
 	p.stop(t)
+	for _, name := range []string{"DATABASE_URL", "REDIS_URL"} {
+		u, err := url.Parse(r.env[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		password, _ := u.User.Password()
+		if password == "" || strings.Contains(p.out.String()+check.out.String(), password) {
+			t.Errorf("the password of %s (%d characters) is printed", name, len(password))
+		}
+	}
 	for name, value := range r.env {
 		if strings.Contains(name, "SECRET") || strings.Contains(name, "KEK_1") || name == "API_KEY" || name == "S3_ACCESS_KEY" {
 			if strings.Contains(p.out.String()+check.out.String(), value) {

@@ -160,7 +160,17 @@ func TestE2EKeysAreNowhere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.scratch, "planted"), keys[1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if len(searchProcesses(keys)) == 0 || len(searchFolder(r.scratch, keys)) == 0 {
+	opt, err := redis.ParseURL(r.env["REDIS_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(opt)
+	defer func() { _ = client.Close() }()
+	if err := client.HSet(t.Context(), "planted", "msg", strings.Repeat("x", 300)+planted).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if len(searchProcesses(keys)) == 0 || len(searchFolder(r.scratch, keys)) == 0 ||
+		len(searchRedis(t, r.env["REDIS_URL"], keys)) == 0 || len(search("log", []byte(`{"key":"`+planted+`"}`), keys)) == 0 {
 		t.Error("the search does not find a planted key")
 	}
 }

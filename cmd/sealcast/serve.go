@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealcast/sealcast/api"
+	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/migrations"
 	"github.com/sealcast/sealcast/pipeline"
 	"github.com/sealcast/sealcast/token"
@@ -117,6 +118,9 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 		log.Warn("weak configuration", "detail", w)
 	}
 	redis.SetLogger(redisLog{log})
+	if err := proc.NoCoreDumps(); err != nil {
+		return fmt.Errorf("forbid core dumps, which would hold keys: %w", err)
+	}
 	p, err := openPlatform(ctx, cfg, r, log)
 	if err != nil {
 		return err

@@ -71,14 +71,14 @@ has_postgres() {
 # has_chromium: Ubuntu's /usr/bin/chromium-browser is a shell script that asks
 # for a snap; that is no browser.
 has_chromium() {
-	[ -x "${CHROMIUM:-$(command -v chromium || true)}" ]
+	[ -x "${CHROMIUM:-/usr/bin/chromium}" ] # where the browser tests look
 }
 
 # link_redis makes the server out of Debian's redis-tools: redis-server,
 # redis-check-rdb and redis-check-aof are one program that looks at its name.
 # Installing the package redis-server would enable and start a system service.
 link_redis() {
-	if has redis-server || has valkey-server; then return 0; fi
+	if has redis-server; then return 0; fi
 	[ -x /usr/bin/redis-check-rdb ] || return 1
 	ln -sf /usr/bin/redis-check-rdb "$bin/redis-server"
 	if "$bin/redis-server" --version 2>/dev/null | grep -q '^Redis server v='; then return 0; fi
@@ -281,8 +281,8 @@ step_player() {
 	driver_works
 }
 
-# driver_works: playwright-core wants a newer Node than some systems bring, and
-# says so when it is loaded.
+# driver_works: playwright-core wants Node 18, which Ubuntu 22.04 does not bring,
+# and says so when it is loaded.
 driver_works() {
 	if (cd internal/player && node -e 'require("playwright-core")') >>"$log" 2>&1; then return 0; fi
 	missing="$missing playwright-core"
