@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,12 +70,22 @@ func TestOddSources(t *testing.T) {
 		{"smaller than the ladder", "a.mp4", join(moving("160x90", "25", "2"), h264), 160, 90, 0, 50},
 		{"audio starts late", "a.mkv", join(moving("320x240", "25", "4"), words("-itsoffset 1"), tone("3"), h264, aac), 320, 240, 1, 100},
 		{"video starts late", "a.mkv", join(words("-itsoffset 1"), moving("320x240", "25", "3"), tone("4"), h264, aac), 320, 240, 1, 100},
+		{"subtitles that outlast the film", "a.mp4", join(moving("320x240", "25", "3"), tone("3"), words("-i @subtitles"), h264, aac, words("-c:s mov_text")), 320, 240, 1, 75},
+		{"the same in Matroska", "a.mkv", join(moving("320x240", "25", "3"), tone("3"), words("-i @subtitles"), h264, aac, words("-c:s srt")), 320, 240, 1, 75},
+		{"cover art", "a.mp4", join(moving("320x240", "25", "3"), tone("3"), words("-f lavfi -i color=s=600x600:d=0.04 -map 0 -map 1 -map 2 -c:v:0 libx264 -c:v:1 png -disposition:v:1 attached_pic"), aac), 320, 240, 1, 75},
 		{"timestamps far from zero", "a.ts", join(moving("320x240", "25", "3"), tone("3"), h264, aac, words("-output_ts_offset 5000")), 320, 240, 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
-			req := l.request(makeSource(t, c.file, c.args...))
+			args := slices.Clone(c.args)
+			if i := slices.Index(args, "@subtitles"); i >= 0 {
+				args[i] = filepath.Join(t.TempDir(), "s.srt")
+				if err := os.WriteFile(args[i], []byte("1\n00:00:01,000 --> 00:00:30,000\nlong\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			req := l.request(makeSource(t, c.file, args...))
 			p := l.run(req)
 			top := p.Video[0]
 			if c.width != 0 && (top.Width != c.width || top.Height != c.height) {

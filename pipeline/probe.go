@@ -203,8 +203,10 @@ func parseProbe(doc []byte) (*Source, error) {
 	if err := json.Unmarshal(doc, &p); err != nil {
 		return nil, permanent(CodeSourceUnreadable, "the source cannot be read as a video", err)
 	}
-	src := &Source{Duration: seconds(p.Format.Duration)}
+	src := &Source{}
+	start := seconds(p.Format.StartTime)
 	var video *probeStream
+	var audio []time.Duration
 	for i := range p.Streams {
 		s := &p.Streams[i]
 		switch {
@@ -214,6 +216,7 @@ func parseProbe(doc []byte) (*Source, error) {
 			}
 		case s.CodecType == "audio" && s.Channels > 0 && s.CodecName != "":
 			rate, _ := strconv.Atoi(s.SampleRate)
+			audio = append(audio, s.end(start))
 			src.Audio = append(src.Audio, AudioSource{
 				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
 				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
@@ -228,7 +231,8 @@ func parseProbe(doc []byte) (*Source, error) {
 		return nil, permanent(CodeSourceUnsupported,
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
-	src.Video = videoFacts(video, seconds(p.Format.StartTime))
+	src.Video = videoFacts(video, start)
+	src.Duration = usedDuration(seconds(p.Format.Duration), src.Video.Duration, audio)
 	if src.Duration <= 0 {
 		src.Duration = src.Video.Duration
 	}
@@ -261,10 +265,38 @@ func videoFacts(s *probeStream, containerStart time.Duration) VideoSource {
 	}
 	// ffmpeg rotates by right angles only when it applies a display matrix so.
 	v.Rotation = ((int(math.Round(rotation/90))*90)%360 + 360) % 360
-	if d := seconds(s.Duration); d > 0 {
-		v.Duration = d + max(0, seconds(s.StartTime)-containerStart)
-	}
+	v.Duration = s.end(containerStart)
 	return v
+}
+
+// end returns when a stream ends, from the start of the container; 0 when the
+// container does not say.
+func (s *probeStream) end(containerStart time.Duration) time.Duration {
+	if d := seconds(s.Duration); d > 0 {
+		return d + max(0, seconds(s.StartTime)-containerStart)
+	}
+	// Matroska has it as a tag, hours:minutes:seconds, counted from zero.
+	var hours, minutes int
+	var sec float64
+	if n, err := fmt.Sscanf(s.Tags["DURATION"], "%d:%d:%f", &hours, &minutes, &sec); n == 3 && err == nil &&
+		hours >= 0 && hours < 10000 && minutes >= 0 && minutes < 60 && sec >= 0 && sec < 60 {
+		return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(sec*float64(time.Second))
+	}
+	return 0
+}
+
+// usedDuration returns how long the streams last that are used. The
+// container's own duration may be that of a longer subtitle or data stream; it
+// counts only when a used stream does not say.
+func usedDuration(container, video time.Duration, audio []time.Duration) time.Duration {
+	longest := video
+	for _, d := range append(audio, video) {
+		if d <= 0 {
+			return container
+		}
+		longest = max(longest, d)
+	}
+	return longest
 }
 
 // seconds reads ffprobe's decimal seconds; 0 for anything odd.
