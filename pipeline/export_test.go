@@ -1,7 +1,7 @@
 package pipeline
 
 import (
-	"context"
+	"io"
 	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
@@ -24,19 +24,8 @@ var (
 	OpenSegment   = openSegment
 )
 
-// ProbeFile probes an object as Run does.
-func (r *Runner) ProbeFile(ctx context.Context, req Request) (*Source, error) {
-	a := &attempt{cfg: r.cfg, metrics: r.metrics, req: req, log: r.cfg.Log, track: newTracker(nil)}
-	a.gateway = &gateway{store: r.cfg.Sources, abort: func(error) {}}
-	a.sink = newSink(nil, 1<<20)
-	loop, err := newLoopback(ctx, a.gateway, a.sink, r.cfg.Log)
-	if err != nil {
-		return nil, err
-	}
-	defer loop.close()
-	a.loop = loop
-	return a.probe(ctx)
-}
+// Tap copies the encoder's streams to what open returns.
+func Tap(r *Runner, open func(rendition string) io.Writer) { r.tap = open }
 
 // SinkPeak returns the most segment bytes that the last attempt held.
 func SinkPeak(r *Runner) int64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os/exec"
 	"regexp"
@@ -32,6 +33,7 @@ type Config struct {
 type Runner struct {
 	cfg     Config
 	metrics *metrics
+	tap     func(rendition string) io.Writer // tests see the encoder's streams
 }
 
 // New checks that the tools are there.
@@ -67,6 +69,7 @@ var (
 type attempt struct {
 	cfg     Config
 	metrics *metrics
+	tap     func(rendition string) io.Writer
 	req     Request
 	log     *slog.Logger
 	track   *tracker
@@ -96,7 +99,7 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	if log == nil {
 		log = r.cfg.Log
 	}
-	a := &attempt{cfg: r.cfg, metrics: r.metrics, req: req, log: log, track: newTracker(req.Progress)}
+	a := &attempt{cfg: r.cfg, metrics: r.metrics, tap: r.tap, req: req, log: log, track: newTracker(req.Progress)}
 	a.gateway = &gateway{store: r.cfg.Sources, abort: abort}
 	a.sink = newSink(req.Keys, r.cfg.SinkBytes)
 	a.sink.abort = abort

@@ -64,7 +64,10 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	})
 	for i, r := range rs {
 		group.Go(func() error {
-			observer := &boxScanner{onBox: r.Facts.observe}
+			var observer io.Writer = &boxScanner{onBox: r.Facts.observe}
+			if a.tap != nil {
+				observer = io.MultiWriter(observer, a.tap(r.Name))
+			}
 			if err := tee(streams[i], observer, toPackagers[i]); err != nil {
 				return fail(transient(CodePackFailed, "the encoded streams could not be packaged", err))
 			}
