@@ -10,17 +10,22 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 )
 
-// maxMetaBox bounds what a box other than mdat may claim.
-const maxMetaBox = 16 << 20
+// What a box may claim: metadata, and the media of one fragment.
+const (
+	maxMetaBox  = 16 << 20
+	maxMediaBox = maxObject
+)
 
 // boxScanner finds `moov` and `moof` boxes (ISO/IEC 14496-12) in a stream of
-// fragmented MP4 and passes the rest by without keeping it.
+// fragmented MP4 and passes the rest by without keeping it. With withMedia it
+// gives the content of `mdat` boxes, too, without their headers.
 type boxScanner struct {
-	onBox  func(kind string, box []byte) error
-	header []byte
-	keep   []byte // the box being gathered
-	kind   string
-	left   uint64 // bytes of the current box still to come
+	withMedia bool
+	onBox     func(kind string, box []byte) error
+	header    []byte
+	keep      []byte // the box being gathered
+	kind      string
+	left      uint64 // bytes of the current box still to come
 }
 
 // Write implements io.Writer.
@@ -74,11 +79,19 @@ func (s *boxScanner) readHeader(p []byte) ([]byte, error) {
 	}
 	s.kind = string(s.header[4:8])
 	s.left = size - uint64(len(s.header))
-	if s.kind == "moov" || s.kind == "moof" {
+	switch {
+	case s.kind == "moov" || s.kind == "moof":
 		if size > maxMetaBox {
 			return nil, fmt.Errorf("mp4 box %s has %d bytes", s.kind, size)
 		}
 		s.keep = append(make([]byte, 0, size), s.header...)
+	case s.kind == "mdat" && s.withMedia:
+		if size > maxMediaBox {
+			return nil, fmt.Errorf("mp4 box %s has %d bytes", s.kind, size)
+		}
+		if s.left > 0 {
+			s.keep = make([]byte, 0, s.left)
+		}
 	}
 	s.header = s.header[:0]
 	return p, nil
@@ -92,6 +105,8 @@ type trackFacts struct {
 	SampleRate int
 	Channels   int
 	Frames     int64 // samples: pictures, or AAC frames
+	Pictures   gopDigests
+	Most       float64 // seconds: a stream that goes on for longer ends the attempt; 0: no limit
 	ticks      uint64
 	timescale  uint32
 	trex       *mp4.TrexBox
@@ -105,8 +120,11 @@ func (f *trackFacts) seconds() float64 {
 	return float64(f.ticks) / float64(f.timescale)
 }
 
-// observe takes a moov or moof box.
+// observe takes a moov or moof box, or the content of an mdat box of pictures.
 func (f *trackFacts) observe(kind string, data []byte) error {
+	if kind == "mdat" {
+		return f.Pictures.lengthPrefixed(data)
+	}
 	box, err := mp4.DecodeBoxSR(0, bits.NewFixedSliceReader(data))
 	if err != nil {
 		return fmt.Errorf("decode %s: %w", kind, err)
@@ -118,8 +136,17 @@ func (f *trackFacts) observe(kind string, data []byte) error {
 		frames, ticks := countSamples(b, f.trex)
 		f.Frames += frames
 		f.ticks += ticks
+		if f.Most > 0 && f.seconds() > f.Most {
+			return endless(f.Most)
+		}
 	}
 	return nil
+}
+
+// endless is the verdict on a source whose timestamps run on behind its end.
+func endless(most float64) *Error {
+	return permanent(CodeSourceUnsupported, fmt.Sprintf(
+		"the source goes on for longer than it says (more than %s); its timestamps may be damaged", roundSeconds(most)), nil)
 }
 
 func countSamples(moof *mp4.MoofBox, trex *mp4.TrexBox) (frames int64, ticks uint64) {
@@ -156,50 +183,26 @@ func (f *trackFacts) describe(moov *mp4.MoovBox) error {
 	return nil
 }
 
-// segmentFrames counts the samples of a CMAF segment.
-func segmentFrames(segment []byte) (int64, error) {
+// segmentFrames counts the samples of a CMAF segment and shows each fragment's
+// moof box to check.
+func segmentFrames(segment []byte, check func(*mp4.MoofBox) error) (int64, error) {
 	var frames int64
 	scan := boxScanner{onBox: func(_ string, data []byte) error {
 		box, err := mp4.DecodeBoxSR(0, bits.NewFixedSliceReader(data))
 		if err != nil {
 			return err
 		}
-		if moof, ok := box.(*mp4.MoofBox); ok {
-			for _, traf := range moof.Trafs {
-				for _, trun := range traf.Truns {
-					frames += int64(trun.SampleCount())
-				}
+		moof, ok := box.(*mp4.MoofBox)
+		if !ok {
+			return nil
+		}
+		for _, traf := range moof.Trafs {
+			for _, trun := range traf.Truns {
+				frames += int64(trun.SampleCount())
 			}
 		}
-		return nil
+		return check(moof)
 	}}
 	_, err := scan.Write(segment)
 	return frames, err
-}
-
-// tsVideoFrames counts the pictures of a clear MPEG-TS segment: the packager
-// writes one PES packet per picture (ISO/IEC 13818-1, 2.4.3).
-func tsVideoFrames(segment []byte) (int64, error) {
-	const packet = 188
-	if len(segment) == 0 || len(segment)%packet != 0 {
-		return 0, fmt.Errorf("ts segment of %d bytes", len(segment))
-	}
-	var frames int64
-	for p := segment; len(p) > 0; p = p[packet:] {
-		if p[0] != 0x47 {
-			return 0, fmt.Errorf("ts segment out of sync")
-		}
-		start, control := p[1]&0x40 != 0, p[3]>>4&3
-		payload := 4
-		if control&2 != 0 {
-			payload += 1 + int(p[4])
-		}
-		if !start || control&1 == 0 || payload+4 > packet {
-			continue
-		}
-		if q := p[payload:]; q[0] == 0 && q[1] == 0 && q[2] == 1 && q[3]&0xf0 == 0xe0 {
-			frames++
-		}
-	}
-	return frames, nil
 }

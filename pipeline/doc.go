@@ -26,11 +26,18 @@
 //	   │ upload, retried (upload.go)
 //	   ▼
 //	store: segments ─► media playlists ─► multivariant playlist and MPD
-//	                     ▲ the verify gate stands here (verify.go)
+//	                     ▲ the verify gate stands here (gate.go, verify.go)
 //
-// Memory: the sink holds at most Config.SinkBytes of finished segments plus
-// one segment in flight per rendition and output (a PUT is read only while
-// the sink has room, so a slow store slows the encode); the gateway holds two
-// blocks of at most 4 MiB per open read; the packager's cache is 4 MiB per
-// stream.
+// Memory: the sink holds at most Config.SinkBytes, spare room of its buffers
+// included, plus one segment in flight per rendition and output (a PUT is read
+// only while the sink has room, so a slow store slows the encode). The gate
+// holds one clear copy of one segment per rendition and output for each row
+// that it checks, two rows at most, and up to three copies of the eight
+// segments that are being read back. The gateway holds two blocks of at most
+// 4 MiB per open read; the packager's cache is 4 MiB per stream.
+//
+// Nothing hangs for ever: calls of the store have deadlines and a limit of
+// tries (retry), a child that has nothing to show for two minutes ends the
+// attempt (watchdog.go), an encode that runs on behind the promised end is cut
+// (trackFacts.Most).
 package pipeline

@@ -38,6 +38,7 @@ const (
 	CodeSourceTruncated   = "source_truncated"
 	CodeSourceChanged     = "source_changed"
 	CodeEncodeFailed      = "encode_failed"
+	CodeStalled           = "stalled"
 	CodePackFailed        = "pack_failed"
 	CodeVerifyFailed      = "verify_failed"
 	CodeStoreUnavailable  = "store_unavailable"

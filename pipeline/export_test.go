@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"io"
+	"net/http"
 	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
@@ -15,6 +16,7 @@ var (
 	Renditions    = renditions
 	NewPlan       = newPlan
 	ParseProbe    = parseProbe
+	CheckDuration = (*Source).checkDuration
 	ParseProgress = parseProgress
 	ParseRange    = parseRange
 	Sniff         = sniff
@@ -22,7 +24,19 @@ var (
 	Measure       = measure
 	SealSegment   = sealSegment
 	OpenSegment   = openSegment
+
+	SegmentDigests = segmentDigests
+	CheckManifest  = checkManifest
 )
+
+// SinkForTests returns a sink that counts uploads and remembers why it aborted.
+func SinkForTests() (s http.Handler, closeSink func(), uploads *int, aborted *error) {
+	sink := newSink(nil, &watchdog{}, 1<<20)
+	uploads, aborted = new(int), new(error)
+	sink.upload = func(_ *segment, _ []byte, held int64) { *uploads++; sink.room.release(held) }
+	sink.abort = func(err error) { *aborted = err }
+	return http.StripPrefix("/", sink), sink.close, uploads, aborted
+}
 
 // Tap copies the encoder's streams to what open returns.
 func Tap(r *Runner, open func(rendition string) io.Writer) { r.tap = open }

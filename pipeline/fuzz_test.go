@@ -18,6 +18,9 @@ func FuzzProbe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		src, err := pipeline.ParseProbe(doc)
 		if err == nil {
+			err = pipeline.CheckDuration(src)
+		}
+		if err == nil {
 			var plan pipeline.Plan
 			if plan, err = pipeline.NewPlan(src, pipeline.DefaultOptions()); err == nil {
 				checkPlan(t, plan)
@@ -35,6 +38,11 @@ func checkPlan(t *testing.T, p pipeline.Plan) {
 	t.Helper()
 	if len(p.Video) == 0 || p.SegmentSeconds <= 0 || p.Rate.Float() <= 0 || p.Rate.Float() > 60.1 {
 		t.Fatalf("plan %+v", p)
+	}
+	for i, v := range p.Video[1:] {
+		if above := p.Video[i]; v.Width*v.Height >= above.Width*above.Height {
+			t.Fatalf("%s is not smaller than %s", v.Rung.Name, above.Rung.Name)
+		}
 	}
 	names := map[string]bool{}
 	for _, r := range pipeline.Renditions(p) {

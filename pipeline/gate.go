@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // gate is the verify gate: nothing is published that it did not read back.
@@ -15,6 +17,7 @@ import (
 // are durable; the rest follows when the packagers have ended.
 type gate struct {
 	a      *attempt
+	abort  func(error)
 	src    *Source
 	plan   Plan
 	rs     []*rendition
@@ -23,10 +26,9 @@ type gate struct {
 	// uploads counts segments on their way to the store.
 	uploads sync.WaitGroup
 
-	mu       sync.Mutex
-	waiting  map[int][]*segment // by number, durable but not all there yet
-	picked   map[string]bool    // names that were given to a check
-	checkErr error
+	mu      sync.Mutex
+	waiting map[int][]*segment // by number, durable but not all there yet
+	picked  map[string]bool    // names that were given to a check
 }
 
 // behindTheEncode is the priority of checks that run while the encode does.
@@ -34,14 +36,15 @@ const behindTheEncode = 15
 
 // packed is what the gate let pass.
 type packed struct {
-	playlists map[string][]byte // media playlists as they will be published
-	inits     map[string][]byte
+	playlists map[string][]byte    // media playlists as they will be published
+	inits     map[string][]byte    // durable
+	manifest  []byte               // the MPD; nil without cmaf
 	tracks    map[string]trackBits // by output/track
 }
 
-func newGate(a *attempt, src *Source, plan Plan, rs []*rendition) *gate {
+func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
 	n := int(math.Ceil(src.Duration.Seconds() / plan.SegmentSeconds))
-	g := &gate{a: a, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}}
+	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}}
 	// The very last segments are left to verify, which knows them.
 	if n >= 2 {
 		g.early = []int{1}
@@ -72,11 +75,7 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 	go func() {
 		defer g.checks.Done()
 		if err := g.a.checkSegments(ctx, row, behindTheEncode); err != nil {
-			g.mu.Lock()
-			if g.checkErr == nil {
-				g.checkErr = err
-			}
-			g.mu.Unlock()
+			g.abort(err) // ends the encode, too
 		}
 	}()
 }
@@ -91,7 +90,7 @@ func (g *gate) wait() {
 func (g *gate) verify(ctx context.Context) (*packed, error) {
 	defer g.wait()
 	p := &packed{playlists: map[string][]byte{}, inits: map[string][]byte{}, tracks: map[string]trackBits{}}
-	if err := g.checkDurations(); err != nil {
+	if err := g.checkEncode(); err != nil {
 		return nil, err
 	}
 	var grid []float64
@@ -118,28 +117,53 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	if made := len(g.a.sink.all()); made != named {
 		return nil, verifyError(fmt.Errorf("%d segments were made, the playlists name %d", made, named))
 	}
-	if err := g.a.checkSegments(ctx, last, 0); err != nil {
+	if err := g.readManifest(p); err != nil {
+		return nil, verifyError(err)
+	}
+	// Nothing refers to init segments yet: they need not wait.
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.a.up.putAll(both, p.inits) })
+	group.Go(func() error { return g.a.checkSegments(both, last, 0) })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	g.checks.Wait()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return p, g.checkErr
+	g.checks.Wait() // one that fails ends ctx
+	return p, context.Cause(ctx)
 }
 
-// checkDurations compares what was encoded with what the source promised.
-// ffmpeg exits with 0 on a source that ends early, so this decides.
-func (g *gate) checkDurations() error {
-	promised := g.src.Duration.Seconds()
-	longest := 0.0
+// readManifest compares the MPD with the segments that were made.
+func (g *gate) readManifest(p *packed) error {
+	if !slices.Contains(g.a.req.Options.Outputs, OutputCMAF) {
+		return nil
+	}
+	doc, ok := g.a.sink.doc(manifestCMAF)
+	if !ok {
+		return fmt.Errorf("the packager made no manifest")
+	}
+	p.manifest = doc
+	made := map[string]int{}
+	for _, seg := range g.a.sink.all() {
+		if seg.Output == OutputCMAF {
+			made[trackDir(seg.Output, seg.Track)]++
+		}
+	}
+	return checkManifest(doc, made, g.a.req.Keys[OutputCMAF])
+}
+
+// checkEncode compares what was encoded with the plan and with what the source
+// promised. ffmpeg exits with 0 on a source that ends early, so this decides.
+func (g *gate) checkEncode() error {
 	var full int64
 	for _, r := range g.rs {
-		longest = max(longest, r.Facts.seconds())
 		if r.Video == nil {
 			continue
 		}
 		if r.Facts.Frames == 0 {
 			return permanent(CodeSourceTruncated, "no picture of the source could be decoded", nil)
+		}
+		if r.Facts.Width != r.Video.Width || r.Facts.Height != r.Video.Height {
+			return verifyError(fmt.Errorf("%s is %d×%d, planned was %d×%d", r.Name,
+				r.Facts.Width, r.Facts.Height, r.Video.Width, r.Video.Height))
 		}
 		frames := r.Facts.Frames
 		if !r.Video.Halved {
@@ -153,19 +177,42 @@ func (g *gate) checkDurations() error {
 			return verifyError(fmt.Errorf("%s has %d frames, half of %d was due", r.Name, frames, full))
 		}
 	}
-	if short := promised - longest; short > tolerance(promised) {
-		return permanent(CodeSourceTruncated, fmt.Sprintf("the source promises %s but ends after %s",
-			roundSeconds(promised), roundSeconds(longest)), nil)
+	return g.checkDurations()
+}
+
+// checkDurations compares the whole, the pictures and each sound track with
+// what the source says of them, as far as it does.
+func (g *gate) checkDurations() error {
+	longest := 0.0
+	for _, r := range g.rs {
+		longest = max(longest, r.Facts.seconds())
 	}
+	promised := g.src.Duration.Seconds()
 	if longest-promised > tolerance(promised) {
-		return verifyError(fmt.Errorf("the renditions last %.3f s, the source %.3f s", longest, promised))
+		return endless(promised)
 	}
-	video := g.rs[0].Facts.seconds()
-	if due := g.src.Video.Duration.Seconds(); due > 0 && due-video > tolerance(due) {
-		return permanent(CodeSourceTruncated, fmt.Sprintf("the source promises %s of pictures but they end after %s",
-			roundSeconds(due), roundSeconds(video)), nil)
+	if err := ends("", promised, longest); err != nil {
+		return err
+	}
+	for _, r := range g.rs {
+		what, due := "of pictures ", g.src.Video.Duration
+		if r.Audio != nil {
+			what, due = fmt.Sprintf("of sound (stream %d) ", r.Audio.Stream), g.src.audioDuration(r.Audio.Stream)
+		}
+		if err := ends(what, due.Seconds(), r.Facts.seconds()); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// ends is the verdict on a stream that is shorter than promised.
+func ends(what string, promised, got float64) error {
+	if promised <= 0 || promised-got <= tolerance(promised) {
+		return nil
+	}
+	return permanent(CodeSourceTruncated, fmt.Sprintf("the source promises %s %sbut ends after %s",
+		roundSeconds(promised), what, roundSeconds(got)), nil)
 }
 
 // readBack takes one rendition's media playlist, compares it with the

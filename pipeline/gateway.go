@@ -27,6 +27,7 @@ type gateway struct {
 	store ObjectStore
 	info  ObjectInfo
 	abort func(error) // ends the attempt
+	dog   *watchdog
 	read  atomic.Int64
 
 	mu  sync.Mutex
@@ -123,7 +124,7 @@ func (g *gateway) copyRange(ctx context.Context, w io.Writer, from, to int64) er
 // block reads n bytes from the store, with patience.
 func (g *gateway) block(ctx context.Context, off, n int64) ([]byte, error) {
 	var data []byte
-	err := retry(ctx, func(ctx context.Context) error {
+	err := g.dog.retry(ctx, func(ctx context.Context) error {
 		body, err := g.store.Get(ctx, g.info.Key, g.info.ETag, off, n)
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ var ladder = []Rung{
 
 const (
 	maxFrameRate  = 60
+	minFrameRate  = 5
 	fullRateShort = 480  // rungs up to here get half of a rate above 30
 	maxLongEdge   = 4096 // H.264 level 5.1 decoders
 	crf           = 23
@@ -75,6 +76,11 @@ type Plan struct {
 	Audio          []AudioPlan
 }
 
+// gopsPerSegment returns how many key frame distances a segment holds.
+func (p Plan) gopsPerSegment() int {
+	return int(math.Round(p.SegmentSeconds * p.Rate.Float() / float64(p.GOP)))
+}
+
 // AudioPlan is one audio rendition to make: AAC-LC, 48 kHz, stereo.
 type AudioPlan struct {
 	Stream   int // index in the source
@@ -102,6 +108,10 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 	for _, r := range chooseRungs(min(width, height), opt.Ladder) {
 		v := VideoPlan{Rung: r, Rate: p.Rate, GOP: p.GOP}
 		v.Width, v.Height = fit(width, height, r.ShortEdge)
+		// A very wide picture is limited by its long edge: rungs may meet there.
+		if n := len(p.Video); n > 0 && tooNear(min(v.Width, v.Height), min(p.Video[n-1].Width, p.Video[n-1].Height)) {
+			continue
+		}
 		if halve && r.ShortEdge <= fullRateShort {
 			v.Halved, v.GOP = true, p.GOP/2
 			v.Rate = reduce(Rational{p.Rate.Num, p.Rate.Den * 2})
@@ -135,12 +145,15 @@ func chooseRungs(short int, wanted []string) []Rung {
 	}
 	out := fits[:1]
 	for _, r := range fits[1:] {
-		if float64(r.ShortEdge) <= 0.9*float64(out[len(out)-1].ShortEdge) {
+		if !tooNear(r.ShortEdge, out[len(out)-1].ShortEdge) {
 			out = append(out, r)
 		}
 	}
 	return out
 }
+
+// tooNear reports whether a rung is within a tenth of the one above it.
+func tooNear(short, above int) bool { return float64(short) > 0.9*float64(above) }
 
 // fit scales a picture so that its short edge is at most short; both edges
 // are even and the long one is at most maxLongEdge.
@@ -167,7 +180,8 @@ var standardRates = []Rational{
 
 // gridRate returns the constant frame rate of the full-rate rungs: the
 // source's own where it is constant and at most 60, an integer part of it
-// above, the next standard rate where it varies.
+// above, a multiple of it below 5, the next standard rate where it varies: at
+// least 24, for an average says nothing about how close pictures may come.
 func gridRate(v VideoSource) Rational {
 	rate := v.AvgRate
 	constant := v.BaseRate.Float() > 0 && math.Abs(v.AvgRate.Float()/v.BaseRate.Float()-1) < 0.005
@@ -188,15 +202,18 @@ func gridRate(v VideoSource) Rational {
 			return s
 		}
 	}
-	if whole := math.Round(rate.Float()); whole >= 1 && math.Abs(rate.Float()/whole-1) < 0.002 {
-		return Rational{int(whole), 1}
-	}
-	if !constant && rate.Float() > 1 {
+	if !constant {
 		for _, s := range standardRates {
-			if s.Float() >= rate.Float() {
+			if s.Float() >= max(24, rate.Float()) {
 				return s
 			}
 		}
+	}
+	if rate.Float() < minFrameRate {
+		rate.Num *= int(math.Ceil(minFrameRate / rate.Float()))
+	}
+	if whole := math.Round(rate.Float()); math.Abs(rate.Float()/whole-1) < 0.002 {
+		return Rational{int(whole), 1}
 	}
 	// Keep the numerator small: it is the tracks' time scale.
 	if rate.Num > 100000 || rate.Den > 100000 {

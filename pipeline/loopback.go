@@ -15,6 +15,10 @@ import (
 // loopback is the one HTTP endpoint that the children of an attempt know: the
 // source by range reads and the sink for what the packagers write. Its paths
 // begin with 128 random bits, for anything on this machine can connect to it.
+// The children have the paths in their arguments, which other users of this
+// machine may be able to read (proc(5), hidepid): what could be slipped in that
+// way does not pass the gate, which compares playlists, manifest, keys and
+// pictures with what was encoded; but the source could be read.
 type loopback struct {
 	server *http.Server
 	base   string // http://127.0.0.1:port/<secret>

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,8 +26,10 @@ type Config struct {
 	FFmpeg, FFprobe, Packager string
 	// SinkBytes bounds the finished segments in memory per attempt; 0 means 64 MiB.
 	SinkBytes int64
-	Registry  prometheus.Registerer // may be nil
-	Log       *slog.Logger
+	// StallAfter ends an attempt in which nothing moves for so long; 0 means two minutes.
+	StallAfter time.Duration
+	Registry   prometheus.Registerer // may be nil
+	Log        *slog.Logger
 }
 
 // Runner runs attempts.
@@ -40,6 +43,9 @@ type Runner struct {
 func New(cfg Config) (*Runner, error) {
 	if cfg.SinkBytes <= 0 {
 		cfg.SinkBytes = 64 << 20
+	}
+	if cfg.StallAfter <= 0 {
+		cfg.StallAfter = 2 * time.Minute
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -73,12 +79,14 @@ type attempt struct {
 	req     Request
 	log     *slog.Logger
 	track   *tracker
+	dog     *watchdog
 	gateway *gateway
 	sink    *sink
 	loop    *loopback
 	up      *uploader
 
-	renditions []*rendition
+	renditions     []*rendition
+	gopsPerSegment int
 
 	mu       sync.Mutex
 	children []ChildUsage
@@ -99,17 +107,18 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	if log == nil {
 		log = r.cfg.Log
 	}
-	a := &attempt{cfg: r.cfg, metrics: r.metrics, tap: r.tap, req: req, log: log, track: newTracker(req.Progress)}
-	a.gateway = &gateway{store: r.cfg.Sources, abort: abort}
-	a.sink = newSink(req.Keys, r.cfg.SinkBytes)
+	a := &attempt{cfg: r.cfg, metrics: r.metrics, tap: r.tap, req: req, log: log, track: newTracker(req.Progress), dog: &watchdog{}}
+	a.gateway = &gateway{store: r.cfg.Sources, abort: abort, dog: a.dog}
+	a.sink = newSink(req.Keys, a.dog, r.cfg.SinkBytes)
 	a.sink.abort = abort
-	a.up = newUploader(r.cfg.Media, KeyPrefix(req.Hash, req.Prefix))
+	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
 	if err != nil {
 		return nil, asError(err, CodeEncodeFailed, "the attempt could not start")
 	}
 	defer loop.close()
 	a.loop = loop
+	go a.dog.run(ctx, r.cfg.StallAfter, abort)
 
 	p, err := a.run(ctx, abort)
 	r.metrics.observe(a)
@@ -158,8 +167,11 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio))
 
 	rs := renditions(plan)
-	a.renditions = rs
-	gate := newGate(a, src, plan, rs)
+	for _, r := range rs {
+		r.Facts.Most = src.Duration.Seconds() + tolerance(src.Duration.Seconds()) + 1
+	}
+	a.renditions, a.gopsPerSegment = rs, plan.gopsPerSegment()
+	gate := newGate(a, abort, src, plan, rs)
 	a.sink.upload = func(seg *segment, body []byte, held int64) {
 		gate.uploads.Add(1)
 		go func() {
@@ -181,6 +193,7 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	}
 	a.track.enter(StageEncode, percentProbed)
 	encodeEnd, err := a.encodeAndPack(ctx, abort, src, plan, rs)
+	a.sink.close()
 	if err != nil {
 		gate.wait()
 		return nil, err

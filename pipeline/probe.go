@@ -18,10 +18,11 @@ import (
 
 // Source holds the facts about a source that decide the plan.
 type Source struct {
-	Size     int64  // bytes
-	ETag     string // pins every range read
-	Demuxer  string // ffmpeg's name of the container, from our own sniff
-	Duration time.Duration
+	Size     int64         // bytes
+	ETag     string        // pins every range read
+	Demuxer  string        // ffmpeg's name of the container, from our own sniff
+	Start    time.Duration // of the container's clock
+	Duration time.Duration // of the longest stream that is used
 	Video    VideoSource
 	Audio    []AudioSource
 }
@@ -64,6 +65,19 @@ type AudioSource struct {
 	Channels, SampleRate int
 	Language, Title      string
 	Default              bool
+	Duration             time.Duration // with the gap before it; 0: the container does not say
+	Heard                bool          // it has packets in the first two seconds
+}
+
+// audioDuration returns the duration of an audio stream by its index, 0 when
+// it is unknown.
+func (s *Source) audioDuration(index int) time.Duration {
+	for _, a := range s.Audio {
+		if a.Index == index {
+			return a.Duration
+		}
+	}
+	return 0
 }
 
 // formatWhitelist names every demuxer that a source may need. Playlists,
@@ -80,9 +94,13 @@ func inputArgs(demuxer string) []string {
 	}
 }
 
-// probeArgs returns ffprobe's arguments.
+// probeArgs returns ffprobe's arguments. It counts packets of the first two
+// seconds, for a stream may be announced and be empty.
 func probeArgs(url, demuxer string) []string {
-	args := []string{"-hide_banner", "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams"}
+	args := []string{
+		"-hide_banner", "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams",
+		"-count_packets", "-read_intervals", "%+2",
+	}
 	return append(append(args, inputArgs(demuxer)...), "-i", url)
 }
 
@@ -143,15 +161,8 @@ func (a *attempt) probe(ctx context.Context) (*Source, error) {
 	res, err := a.child(ctx, proc.Spec{
 		Name: "ffprobe", Path: a.cfg.FFprobe, Args: probeArgs(a.sourceURL(), demuxer), Stdout: &limitedBuffer{Buffer: &out, left: 4 << 20},
 	})
-	if gerr := a.gateway.fault(); gerr != nil {
-		return nil, gerr
-	}
-	if err != nil {
-		var exit *proc.ExitError
-		if errors.As(err, &exit) && exit.Code > 0 {
-			return nil, permanent(CodeSourceUnreadable, "the source cannot be read as a video; it may be damaged or incomplete", err)
-		}
-		return nil, transient(CodeEncodeFailed, "the source could not be probed", err)
+	if err := a.probeVerdict(err); err != nil {
+		return nil, err
 	}
 	src, err := parseProbe(out.Bytes())
 	if err != nil {
@@ -159,7 +170,36 @@ func (a *attempt) probe(ctx context.Context) (*Source, error) {
 	}
 	a.log.Debug("source probed", "stderr", res.Stderr)
 	src.Size, src.ETag, src.Demuxer = info.Size, info.ETag, demuxer
-	return src, nil
+	if err := a.complete(ctx, src); err != nil {
+		return nil, err
+	}
+	return src, src.checkDuration()
+}
+
+// probeVerdict turns the end of ffprobe into an error.
+func (a *attempt) probeVerdict(err error) error {
+	if fault := a.gateway.fault(); fault != nil {
+		return fault
+	}
+	var exit *proc.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.Code > 0:
+		return permanent(CodeSourceUnreadable, "the source cannot be read as a video; it may be damaged or incomplete", err)
+	}
+	return transient(CodeEncodeFailed, "the source could not be probed", err)
+}
+
+// checkDuration refuses a source without an end, or with one too far away.
+func (s *Source) checkDuration() error {
+	switch {
+	case s.Duration <= 0:
+		return permanent(CodeSourceTruncated, "the source has no picture", nil)
+	case s.Duration > 48*time.Hour:
+		return permanent(CodeSourceUnsupported, "the source is longer than 48 hours", nil)
+	}
+	return nil
 }
 
 // ffprobe's JSON, as far as it is used.
@@ -186,6 +226,7 @@ type probeStream struct {
 	Duration    string `json:"duration"`
 	Channels    int    `json:"channels"`
 	SampleRate  string `json:"sample_rate"`
+	Packets     string `json:"nb_read_packets"`
 	Disposition struct {
 		Default     int `json:"default"`
 		AttachedPic int `json:"attached_pic"`
@@ -203,10 +244,9 @@ func parseProbe(doc []byte) (*Source, error) {
 	if err := json.Unmarshal(doc, &p); err != nil {
 		return nil, permanent(CodeSourceUnreadable, "the source cannot be read as a video", err)
 	}
-	src := &Source{}
 	start := seconds(p.Format.StartTime)
+	src := &Source{Start: start}
 	var video *probeStream
-	var audio []time.Duration
 	for i := range p.Streams {
 		s := &p.Streams[i]
 		switch {
@@ -216,11 +256,10 @@ func parseProbe(doc []byte) (*Source, error) {
 			}
 		case s.CodecType == "audio" && s.Channels > 0 && s.CodecName != "":
 			rate, _ := strconv.Atoi(s.SampleRate)
-			audio = append(audio, s.end(start))
 			src.Audio = append(src.Audio, AudioSource{
 				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
 				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
-				Default: s.Disposition.Default == 1,
+				Default: s.Disposition.Default == 1, Duration: s.end(start), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
 			})
 		}
 	}
@@ -232,16 +271,7 @@ func parseProbe(doc []byte) (*Source, error) {
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
 	src.Video = videoFacts(video, start)
-	src.Duration = usedDuration(seconds(p.Format.Duration), src.Video.Duration, audio)
-	if src.Duration <= 0 {
-		src.Duration = src.Video.Duration
-	}
-	if src.Duration <= 0 {
-		return nil, permanent(CodeSourceUnsupported, "the source does not say how long it is; remux it into MP4 or Matroska", nil)
-	}
-	if src.Duration > 48*time.Hour {
-		return nil, permanent(CodeSourceUnsupported, "the source is longer than 48 hours", nil)
-	}
+	src.Duration = src.usedDuration(seconds(p.Format.Duration))
 	return src, nil
 }
 
@@ -272,29 +302,43 @@ func videoFacts(s *probeStream, containerStart time.Duration) VideoSource {
 // end returns when a stream ends, from the start of the container; 0 when the
 // container does not say.
 func (s *probeStream) end(containerStart time.Duration) time.Duration {
+	if d, ok := s.taggedDuration(); ok {
+		return d
+	}
 	if d := seconds(s.Duration); d > 0 {
 		return d + max(0, seconds(s.StartTime)-containerStart)
-	}
-	// Matroska has it as a tag, hours:minutes:seconds, counted from zero.
-	var hours, minutes int
-	var sec float64
-	if n, err := fmt.Sscanf(s.Tags["DURATION"], "%d:%d:%f", &hours, &minutes, &sec); n == 3 && err == nil &&
-		hours >= 0 && hours < 10000 && minutes >= 0 && minutes < 60 && sec >= 0 && sec < 60 {
-		return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(sec*float64(time.Second))
 	}
 	return 0
 }
 
-// usedDuration returns how long the streams last that are used. The
-// container's own duration may be that of a longer subtitle or data stream; it
-// counts only when a used stream does not say.
-func usedDuration(container, video time.Duration, audio []time.Duration) time.Duration {
-	longest := video
-	for _, d := range append(audio, video) {
-		if d <= 0 {
-			return container
+// taggedDuration reads Matroska's tag, hours:minutes:seconds, counted from
+// zero; some writers add the tag's language to its name.
+func (s *probeStream) taggedDuration() (time.Duration, bool) {
+	tag := s.Tags["DURATION"]
+	for name, value := range s.Tags {
+		if tag == "" && strings.HasPrefix(name, "DURATION-") {
+			tag = value
 		}
-		longest = max(longest, d)
+	}
+	var hours, minutes int
+	var sec float64
+	n, err := fmt.Sscanf(tag, "%d:%d:%f", &hours, &minutes, &sec)
+	if n != 3 || err != nil || hours < 0 || hours >= 10000 || minutes < 0 || minutes >= 60 || sec < 0 || sec >= 60 {
+		return 0, false
+	}
+	return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(sec*float64(time.Second)), true
+}
+
+// usedDuration returns how long the streams last that are used, 0 when nobody
+// knows. The container's own duration may be that of a longer subtitle or data
+// stream; it counts only when a used stream does not say.
+func (s *Source) usedDuration(container time.Duration) time.Duration {
+	longest, unsaid := s.Video.Duration, s.Video.Duration <= 0
+	for _, a := range s.Audio {
+		longest, unsaid = max(longest, a.Duration), unsaid || a.Duration <= 0
+	}
+	if unsaid {
+		return max(0, container)
 	}
 	return longest
 }

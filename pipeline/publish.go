@@ -12,19 +12,18 @@ import (
 )
 
 // publish uploads what makes segments playable, in the order that keeps a
-// playlist behind its segments: init segments and media playlists, then the
-// inventory is compared with the store, then multivariant playlists and MPD.
+// playlist behind its segments, which are durable with their init segments:
+// media playlists, then the inventory is compared with the store, then
+// multivariant playlists and MPD.
 func (a *attempt) publish(ctx context.Context, done *packed, poster []byte) (*Presentation, error) {
-	segments := a.sink.all()
-	first := maps.Clone(done.inits)
-	maps.Copy(first, done.playlists)
+	first := maps.Clone(done.playlists)
 	if poster != nil {
 		first[posterName] = poster
 	}
 	if err := a.up.putAll(ctx, first); err != nil {
 		return nil, err
 	}
-	if err := a.checkInventory(ctx, len(segments)+len(first)); err != nil {
+	if err := a.checkInventory(ctx, len(a.sink.all())+len(done.inits)+len(first)); err != nil {
 		return nil, err
 	}
 	p := &Presentation{}
@@ -37,11 +36,7 @@ func (a *attempt) publish(ctx context.Context, done *packed, poster []byte) (*Pr
 		if output == OutputTS {
 			out = Output{Name: output, Container: "mpegts", MasterPlaylist: masterTS, Scheme: cenc.SchemeAES128}
 		} else {
-			mpd, ok := a.sink.doc(manifestCMAF)
-			if !ok {
-				return nil, transient(CodePackFailed, "the packager made no manifest", nil)
-			}
-			masters[manifestCMAF] = mpd
+			masters[manifestCMAF] = done.manifest
 		}
 		if _, encrypted := a.req.Keys[output]; !encrypted {
 			out.Scheme = ""
@@ -104,7 +99,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 // sizes and the store's own checksums, told at upload and now.
 func (a *attempt) checkInventory(ctx context.Context, want int) error {
 	var listed []ObjectInfo
-	err := retry(ctx, func(ctx context.Context) (err error) {
+	err := a.dog.retry(ctx, func(ctx context.Context) (err error) {
 		listed, err = a.cfg.Media.List(ctx, a.up.prefix)
 		return err
 	})

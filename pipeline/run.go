@@ -2,9 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,36 +24,26 @@ const (
 // encodeAndPack runs the encoder and one packager per output until all have
 // ended well. It returns when the encoder ended.
 func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFunc, src *Source, plan Plan, rs []*rendition) (time.Time, error) {
+	var group errgroup.Group
 	// Whoever fails first ends the others.
 	fail := func(err error) error { abort(err); return err }
 
-	toPackagers := make([][]*os.File, len(rs)) // per rendition, one pipe per output
-	var group errgroup.Group
-	for _, output := range a.req.Options.Outputs {
-		var inputs []*os.File
-		for i := range rs {
-			r, w, err := pipe()
-			if err != nil {
-				closeFiles(inputs)
-				closeAllFiles(toPackagers)
-				return time.Time{}, fail(transient(CodePackFailed, "the packager could not start", err))
+	// A packager that was given nothing fails, too; then the encoder knows why.
+	var begun atomic.Bool         // a byte of any rendition has come
+	judged := make(chan struct{}) // the encoder has ended and had its say
+	toPackagers, err := a.startPackagers(ctx, plan, rs, &group, func(err error) error {
+		if !begun.Load() {
+			select {
+			case <-judged:
+			case <-ctx.Done():
+			case <-time.After(proc.Grace):
 			}
-			inputs = append(inputs, r)
-			toPackagers[i] = append(toPackagers[i], w)
 		}
-		p, err := a.startPackager(ctx, output, plan, rs, inputs)
-		if err != nil {
-			closeAllFiles(toPackagers)
-			return time.Time{}, joinAfter(&group, fail(err))
-		}
-		group.Go(func() error {
-			if _, err := a.wait(p, "packager"); err != nil {
-				return fail(transient(CodePackFailed, "the packager failed", err))
-			}
-			return nil
-		})
+		return fail(err)
+	})
+	if err != nil {
+		return time.Time{}, joinAfter(&group, fail(err))
 	}
-
 	encoder, streams, progress, err := a.startEncoder(ctx, src, plan, rs)
 	if err != nil {
 		closeAllFiles(toPackagers)
@@ -59,36 +52,102 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	total := expectedFrames(src.Duration.Seconds(), plan.Rate)
 	group.Go(func() error {
 		defer func() { _ = progress.Close() }()
-		readProgress(progress, func(frame int64) { a.track.encoded(float64(frame) / float64(max(total, 1))) })
+		last := int64(-1)
+		readProgress(progress, func(frame int64) {
+			if frame != last {
+				a.dog.beat()
+				last = frame
+			}
+			a.track.encoded(float64(frame) / float64(max(total, 1)))
+		})
 		return nil
 	})
-	for i, r := range rs {
-		group.Go(func() error {
-			var observer io.Writer = &boxScanner{onBox: r.Facts.observe}
-			if a.tap != nil {
-				observer = io.MultiWriter(observer, a.tap(r.Name))
-			}
-			if err := tee(streams[i], observer, toPackagers[i]); err != nil {
-				return fail(transient(CodePackFailed, "the encoded streams could not be packaged", err))
-			}
-			return nil
-		})
-	}
 	var encodeEnd time.Time
+	var reading sync.WaitGroup // of what the encoder makes
+	reading.Add(len(rs))
 	group.Go(func() error {
+		defer close(judged)
 		_, err := a.wait(encoder, "ffmpeg")
 		encodeEnd = time.Now()
-		if gerr := a.gateway.fault(); gerr != nil {
-			return fail(gerr)
-		}
-		if err != nil {
-			return fail(transient(CodeEncodeFailed, "the encoder failed", err))
+		reading.Wait()
+		if err := a.encoderVerdict(ctx, err, begun.Load()); err != nil {
+			return fail(err)
 		}
 		a.track.enter(StagePack, percentEncoded)
 		return nil
 	})
+	for i, r := range rs {
+		group.Go(func() error {
+			var observer io.Writer = &boxScanner{onBox: r.Facts.observe, withMedia: r.Video != nil}
+			if a.tap != nil {
+				observer = io.MultiWriter(observer, a.tap(r.Name))
+			}
+			err := tee(streams[i], observer, toPackagers[i], func() { begun.Store(true); a.dog.beat() })
+			reading.Done()
+			if err != nil {
+				if !begun.Load() {
+					<-judged // its pipe is closed, so it ends
+				}
+				return fail(asError(err, CodePackFailed, "the encoded streams could not be packaged"))
+			}
+			return nil
+		})
+	}
 	err = group.Wait()
 	return encodeEnd, err
+}
+
+// encoderVerdict turns the end of ffmpeg into an error. What it says of a
+// source that gave nothing at all is final, when nobody ended it.
+func (a *attempt) encoderVerdict(ctx context.Context, err error, begun bool) error {
+	if fault := a.gateway.fault(); fault != nil {
+		return fault
+	}
+	var exit *proc.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && errors.As(err, &exit) && !bySignal(exit) && !begun:
+		return permanent(CodeSourceTruncated, "no picture of the source could be decoded", err)
+	}
+	return transient(CodeEncodeFailed, "the encoder failed", err)
+}
+
+// bySignal reports whether a child was ended from outside; a shell around it
+// tells that as 128 plus the signal.
+func bySignal(e *proc.ExitError) bool {
+	return e.Code <= 0 || e.Code > 128 && e.Code < 160
+}
+
+// startPackagers starts one packager per output and gives them to the group.
+// It returns the writing ends of their pipes: per rendition, one per output.
+func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition, group *errgroup.Group, fail func(error) error) ([][]*os.File, error) {
+	toPackagers := make([][]*os.File, len(rs))
+	for _, output := range a.req.Options.Outputs {
+		var inputs []*os.File
+		for i := range rs {
+			r, w, err := pipe()
+			if err != nil {
+				closeFiles(inputs)
+				closeAllFiles(toPackagers)
+				return nil, transient(CodePackFailed, "the packager could not start", err)
+			}
+			inputs = append(inputs, r)
+			toPackagers[i] = append(toPackagers[i], w)
+		}
+		p, err := a.startPackager(ctx, output, plan, rs, inputs)
+		if err != nil {
+			closeAllFiles(toPackagers)
+			return nil, err
+		}
+		group.Go(func() error {
+			if _, err := a.wait(p, "packager"); err != nil {
+				return fail(transient(CodePackFailed, "the packager failed", err))
+			}
+			return nil
+		})
+	}
+	return toPackagers, nil
 }
 
 // joinAfter waits for what was started and returns err.
@@ -111,6 +170,9 @@ func (a *attempt) startEncoder(ctx context.Context, src *Source, plan Plan, rs [
 		if perr != nil {
 			closeFiles(theirs)
 			closeFiles(streams)
+			if progress != nil {
+				_ = progress.Close()
+			}
 			return nil, nil, nil, transient(CodeEncodeFailed, "the encoder could not start", perr)
 		}
 		theirs = append(theirs, w)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/Eyevinn/mp4ff/mp4"
 )
 
 // maxObject bounds one segment or document in memory: twelve seconds of the
@@ -32,21 +35,31 @@ type segment struct {
 // it have retries of their own. When the memory is full it does not read the
 // next PUT, so that the packager, and in the end the encoder, waits.
 //
-// Playlists and the MPD are rewritten after each segment; the last one counts.
-// They stay in memory until the segments are durable.
+// Playlists, the MPD and init segments may come more than once; the last one
+// counts. They stay in memory until the segments are durable.
 type sink struct {
 	keys   map[string]Key
 	room   *budget
-	upload func(seg *segment, body []byte, held int64) // releases what is held
+	dog    *watchdog
+	upload func(seg *segment, body []byte, held int64) // returns at once; releases what is held when it is done
 	abort  func(error)
 
 	mu       sync.Mutex
+	closed   bool
 	docs     map[string][]byte // playlists, MPD, init segments by name
 	segments map[string]*segment
 }
 
-func newSink(keys map[string]Key, limit int64) *sink {
-	return &sink{keys: keys, room: newBudget(limit), docs: map[string][]byte{}, segments: map[string]*segment{}}
+func newSink(keys map[string]Key, dog *watchdog, limit int64) *sink {
+	return &sink{keys: keys, dog: dog, room: newBudget(limit), docs: map[string][]byte{}, segments: map[string]*segment{}}
+}
+
+// close makes the sink refuse whatever still comes: nothing is uploaded for an
+// attempt that has ended.
+func (s *sink) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 }
 
 // ServeHTTP takes one PUT; the path is the object's name.
@@ -60,20 +73,39 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := s.room.wait(r.Context()); err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	var body bytes.Buffer
-	held := &heldReader{r: r.Body, room: s.room}
-	_, err := body.ReadFrom(io.LimitReader(held, maxObject+1))
-	if err == nil && body.Len() > maxObject {
-		err = fmt.Errorf("more than %d bytes", maxObject)
-	}
+	body, held, err := s.gather(r.Body)
 	if err != nil {
 		// The packager died in the middle; its exit is the error that counts.
-		s.room.release(held.n)
+		s.room.release(held)
 		panic(http.ErrAbortHandler)
 	}
-	if err := s.take(name, body.Bytes(), held.n); err != nil {
+	if err := s.take(name, body, held); err != nil {
 		s.abort(transient(CodePackFailed, "the packager wrote an unexpected object", err))
 		http.Error(w, "refused", http.StatusBadRequest)
+	}
+}
+
+// gather reads an object into memory and counts what it takes, the growing
+// buffer's spare room included.
+func (s *sink) gather(r io.Reader) (body []byte, held int64, err error) {
+	for {
+		if len(body) == cap(body) {
+			grown := make([]byte, len(body), max(64<<10, 2*cap(body)))
+			copy(grown, body)
+			s.room.add(int64(cap(grown) - cap(body)))
+			held, body = int64(cap(grown)), grown
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		s.dog.beat()
+		switch {
+		case errors.Is(err, io.EOF):
+			return body, held, nil
+		case err != nil:
+			return nil, held, err
+		case len(body) > maxObject:
+			return nil, held, fmt.Errorf("more than %d bytes", maxObject)
+		}
 	}
 }
 
@@ -90,17 +122,21 @@ func (s *sink) take(name string, body []byte, held int64) error {
 	track := path.Dir(name)
 	output, trackName, _ := strings.Cut(track, "/")
 	seg := &segment{Output: output, Track: trackName, Number: number}
+	key, encrypted := s.keys[output]
 	var err error
 	switch {
 	case path.Ext(name) == ".m4s":
-		seg.Frames, err = segmentFrames(body)
+		seg.Frames, err = segmentFrames(body, func(moof *mp4.MoofBox) error {
+			if !encrypted {
+				return nil
+			}
+			return checkSamples(moof, strings.HasPrefix(trackName, "v-"))
+		})
 	case strings.HasPrefix(trackName, "v-"):
-		seg.Frames, err = tsVideoFrames(body)
+		seg.Frames, err = tsPictures(body, func([]byte) {})
 	}
-	if err == nil && output == OutputTS {
-		if key, ok := s.keys[OutputTS]; ok {
-			body, seg.IV, err = sealSegment(key.Content, body)
-		}
+	if err == nil && encrypted && output == OutputTS {
+		body, seg.IV, err = sealSegment(key.Content, body)
 	}
 	if err != nil {
 		s.room.release(held)
@@ -108,13 +144,12 @@ func (s *sink) take(name string, body []byte, held int64) error {
 	}
 	seg.Object = Object{Name: name, Size: int64(len(body)), SHA256: sha256.Sum256(body), ContentType: contentType(name)}
 	s.mu.Lock()
-	_, twice := s.segments[name]
-	s.segments[name] = seg
-	s.mu.Unlock()
-	if twice {
+	defer s.mu.Unlock()
+	if _, twice := s.segments[name]; twice || s.closed {
 		s.room.release(held)
-		return fmt.Errorf("segment %s came twice", name)
+		return fmt.Errorf("segment %s came twice, or too late", name)
 	}
+	s.segments[name] = seg
 	s.upload(seg, body, held)
 	return nil
 }
@@ -183,18 +218,4 @@ func (b *budget) release(n int64) {
 	b.held -= n
 	b.cond.Broadcast()
 	b.mu.Unlock()
-}
-
-// heldReader counts what it reads against the budget.
-type heldReader struct {
-	r    io.Reader
-	room *budget
-	n    int64
-}
-
-func (h *heldReader) Read(p []byte) (int, error) {
-	n, err := h.r.Read(p)
-	h.n += int64(n)
-	h.room.add(int64(n))
-	return n, err
 }

@@ -14,14 +14,16 @@ const pipeSize = 1 << 20
 
 // tee copies one encoded stream to every packager's pipe and to the observer
 // until the encoder closes it; then it closes the pipes. The death of any side
-// ends the others: a reader sees the end, a writer gets EPIPE.
-func tee(from *os.File, observer io.Writer, to []*os.File) error {
+// ends the others: a reader sees the end, a writer gets EPIPE. It calls moved
+// whenever bytes have moved.
+func tee(from *os.File, observer io.Writer, to []*os.File, moved func()) error {
 	defer func() { _ = from.Close() }()
 	defer closeFiles(to)
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			moved()
 			if _, err := observer.Write(buf[:n]); err != nil {
 				return fmt.Errorf("read the encoder's stream: %w", err)
 			}
@@ -30,6 +32,7 @@ func tee(from *os.File, observer io.Writer, to []*os.File) error {
 					return fmt.Errorf("write to the packager: %w", err)
 				}
 			}
+			moved()
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -48,7 +48,9 @@ func TestLadder(t *testing.T) {
 		{name: "NTSC", width: 640, height: 360, num: 30000, den: 1001, want: "360p 640x360@30000/1001 g60, 240p 426x240@30000/1001 g60; 6.006"},
 		{name: "60 halves small rungs", width: 1280, height: 720, num: 60, den: 1, want: "720p 1280x720@60/1 g120, 480p 854x480@30/1 g60, 360p 640x360@30/1 g60, 240p 426x240@30/1 g60; 6"},
 		{name: "120 is capped", width: 320, height: 240, num: 120, den: 1, want: "240p 320x240@30/1 g60; 6"},
-		{name: "1 frame per second", width: 320, height: 240, num: 1, den: 1, want: "240p 320x240@1/1 g2; 6"},
+		{name: "1 frame per second", width: 320, height: 240, num: 1, den: 1, want: "240p 320x240@5/1 g10; 6"},
+		{name: "a slide show", width: 320, height: 240, num: 3, den: 10, want: "240p 320x240@51/10 g10; 5.88235"},
+		{name: "very wide", width: 8000, height: 400, num: 25, den: 1, want: "480p 4096x204@25/1 g50; 6"},
 		{name: "12.5", width: 320, height: 240, num: 25, den: 2, want: "240p 320x240@25/2 g25; 6"},
 		{name: "odd clock", width: 320, height: 240, num: 1000000, den: 66667, want: "240p 320x240@15/1 g30; 6"},
 	} {
@@ -147,7 +149,7 @@ func TestArguments(t *testing.T) {
 	for name, args := range map[string][]string{
 		"encode":     pipeline.EncodeArgs(src, plan, source, 3, 4),
 		"encode-hdr": pipeline.EncodeArgs(hdr, hdrPlan, source, 3, 4),
-		"poster":     pipeline.PosterArgs(src, plan, source),
+		"poster":     pipeline.PosterArgs(src, plan, source, 2*time.Second),
 		"pack-cbcs":  pipeline.PackArgs("cmaf", rs, plan, sink, 3, true),
 		"pack-clear": pipeline.PackArgs("cmaf", rs, plan, sink, 3, false),
 		"pack-ts":    pipeline.PackArgs("ts", rs, plan, sink, 3, false),

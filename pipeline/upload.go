@@ -12,6 +12,7 @@ import (
 // patience, and keeps the inventory.
 type uploader struct {
 	store  ObjectStore
+	dog    *watchdog
 	prefix string // key prefix with its trailing slash
 	slots  chan struct{}
 
@@ -22,9 +23,9 @@ type uploader struct {
 
 const parallelUploads = 16
 
-func newUploader(store ObjectStore, prefix string) *uploader {
+func newUploader(store ObjectStore, dog *watchdog, prefix string) *uploader {
 	return &uploader{
-		store: store, prefix: prefix, slots: make(chan struct{}, parallelUploads),
+		store: store, dog: dog, prefix: prefix, slots: make(chan struct{}, parallelUploads),
 		inventory: map[string]Object{}, etags: map[string]string{},
 	}
 }
@@ -38,7 +39,7 @@ func (u *uploader) put(ctx context.Context, obj Object, body []byte) error {
 		return context.Cause(ctx)
 	}
 	var info ObjectInfo
-	err := retry(ctx, func(ctx context.Context) (err error) {
+	err := u.dog.retry(ctx, func(ctx context.Context) (err error) {
 		info, err = u.store.Put(ctx, u.prefix+obj.Name, body, obj.ContentType, cacheForever)
 		return err
 	})

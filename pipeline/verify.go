@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,10 +20,10 @@ import (
 	"github.com/sealcast/sealcast/internal/proc"
 )
 
-// checkSegments reads segments back from the store, opens them with the key
-// that the key store will hand out, and decodes them: the key pictures and all
-// sound, any decoder error is a failure. The same pictures must come out of
-// every output.
+// checkSegments reads segments back from the store and opens them with the key
+// that the key store will hand out. Their pictures must be those that the
+// encoder made, byte for byte; then the key pictures and all sound are decoded,
+// and any decoder error is a failure.
 func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) error {
 	if len(segs) == 0 {
 		return nil
@@ -35,9 +36,9 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 		}
 		stored[output] = key
 	}
-	inputs := make([][]byte, len(segs))
+	files := make([]*os.File, len(segs)) // clear, in memory
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
+	group.SetLimit(parallelChecks)
 	for i, seg := range segs {
 		group.Go(func() error {
 			body, err := a.fetchBack(gctx, seg)
@@ -45,26 +46,60 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 				return err
 			}
 			key, encrypted := stored[seg.Output]
-			if inputs[i], err = a.open(seg, body, key, encrypted); err != nil {
+			clear, err := a.open(seg, body, key, encrypted)
+			if err == nil {
+				err = a.samePictures(seg, clear)
+			}
+			if err == nil {
+				files[i], err = memoryFile(seg.Object.Name, clear)
+			}
+			if err != nil {
 				return verifyError(fmt.Errorf("%s: %w", seg.Object.Name, err))
 			}
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
+		closeFiles(files)
 		return err
 	}
-	pictures, err := a.decode(ctx, segs, inputs, nice)
+	return a.decode(ctx, segs, files, nice)
+}
+
+// parallelChecks bounds the segments that are read back at once.
+const parallelChecks = 8
+
+// samePictures compares the pictures of a clear segment with the encoder's.
+func (a *attempt) samePictures(seg *segment, clear []byte) error {
+	r := a.rendition(seg.Track)
+	if r == nil || r.Video == nil {
+		return nil
+	}
+	got, err := segmentDigests(seg.Output, clear)
 	if err != nil {
 		return err
 	}
-	return comparePictures(segs, pictures)
+	made := r.Facts.Pictures.list()
+	first := (seg.Number - 1) * a.gopsPerSegment
+	if len(got) == 0 || first+len(got) > len(made) || !slices.Equal(got, made[first:first+len(got)]) {
+		return fmt.Errorf("the pictures of %d key frame distances are not those that the encoder made", len(got))
+	}
+	return nil
+}
+
+func (a *attempt) rendition(name string) *rendition {
+	for _, r := range a.renditions {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
 }
 
 // fetchBack reads a segment from the store and compares it with the inventory.
 func (a *attempt) fetchBack(ctx context.Context, seg *segment) ([]byte, error) {
 	var body []byte
-	err := retry(ctx, func(ctx context.Context) error {
+	err := a.dog.retry(ctx, func(ctx context.Context) error {
 		r, err := a.cfg.Media.Get(ctx, a.up.prefix+seg.Object.Name, "", 0, -1)
 		if err != nil {
 			return err
@@ -130,7 +165,7 @@ func openCMAF(init, body []byte, key cenc.ContentKey) ([]byte, error) {
 }
 
 // decodeArgs returns ffmpeg's arguments to decode n inputs from descriptors 3
-// and up. One line per decoded frame comes out, with its checksum.
+// and up. One line per decoded frame comes out.
 func decodeArgs(segs []*segment) []string {
 	args := []string{"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"}
 	for i, seg := range segs {
@@ -147,27 +182,23 @@ func decodeArgs(segs []*segment) []string {
 	return append(args, "-c:a", "pcm_s16le", "-c:v", "rawvideo", "-vsync", "passthrough", "-copyts", "-f", "framecrc", "pipe:1")
 }
 
-// decode returns the checksums of the decoded key pictures (or of the sound)
-// of each segment, in order.
-func (a *attempt) decode(ctx context.Context, segs []*segment, inputs [][]byte, nice int) ([][]string, error) {
-	files := make([]*os.File, 0, len(inputs))
-	for i, input := range inputs {
-		f, err := memoryFile(segs[i].Object.Name, input)
-		if err != nil {
-			closeFiles(files)
-			return nil, transient(CodeVerifyFailed, "the verification could not start", err)
-		}
-		files = append(files, f)
-	}
+// decode decodes clear segments and wants something from each of them. It
+// closes the files.
+func (a *attempt) decode(ctx context.Context, segs []*segment, files []*os.File, nice int) error {
 	var out bytes.Buffer
 	_, err := a.child(ctx, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files, Nice: nice,
 		Stdout: &limitedBuffer{Buffer: &out, left: 16 << 20},
 	})
 	if err != nil {
-		return nil, verifyError(fmt.Errorf("decode what was made: %w", err))
+		return verifyError(fmt.Errorf("decode what was made: %w", err))
 	}
-	return parseFrameCRC(out.String(), len(segs)), nil
+	for i, n := range countFrames(out.String(), len(segs)) {
+		if n == 0 {
+			return verifyError(fmt.Errorf("%s: nothing decodes", segs[i].Object.Name))
+		}
+	}
+	return nil
 }
 
 // memoryFile returns an anonymous file in memory (memfd_create(2)): nothing of
@@ -186,10 +217,10 @@ func memoryFile(name string, body []byte) (*os.File, error) {
 	return f, nil
 }
 
-// parseFrameCRC sorts ffmpeg's framecrc lines — stream, dts, pts, duration,
+// countFrames counts ffmpeg's framecrc lines — stream, dts, pts, duration,
 // size, checksum — by stream.
-func parseFrameCRC(doc string, streams int) [][]string {
-	out := make([][]string, streams)
+func countFrames(doc string, streams int) []int {
+	out := make([]int, streams)
 	for line := range strings.Lines(doc) {
 		fields := strings.Split(line, ",")
 		if strings.HasPrefix(line, "#") || len(fields) < 6 {
@@ -197,73 +228,8 @@ func parseFrameCRC(doc string, streams int) [][]string {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(fields[0]))
 		if err == nil && n >= 0 && n < streams {
-			out[n] = append(out[n], strings.TrimSpace(fields[5]))
+			out[n]++
 		}
 	}
 	return out
-}
-
-// comparePictures wants something decoded from every segment, and the same
-// pictures from every output's segment of the same rendition and number.
-func comparePictures(segs []*segment, pictures [][]string) error {
-	first := map[string]int{}
-	for i, seg := range segs {
-		if len(pictures[i]) == 0 {
-			return verifyError(fmt.Errorf("%s: nothing decodes", seg.Object.Name))
-		}
-		if !strings.HasPrefix(seg.Track, "v-") {
-			continue // sound is cut between outputs at different packets
-		}
-		at := seg.Track + "/" + strconv.Itoa(seg.Number)
-		j, seen := first[at]
-		if !seen {
-			first[at] = i
-			continue
-		}
-		if strings.Join(pictures[i], " ") != strings.Join(pictures[j], " ") {
-			return verifyError(fmt.Errorf("%s and %s show different pictures", seg.Object.Name, segs[j].Object.Name))
-		}
-	}
-	return nil
-}
-
-// checkProtection compares what the init segment's boxes say with the key: KID
-// and scheme (tenc, schm; ISO/IEC 23001-7, 8.2 and 4), and that the playlist
-// names the key's URI, once. Without a key neither may mention encryption.
-func checkProtection(init, playlist []byte, key Key) error {
-	f, err := mp4.DecodeFile(bytes.NewReader(init))
-	if err != nil {
-		return fmt.Errorf("parse init segment: %w", err)
-	}
-	if f.Init == nil || f.Init.Moov == nil || f.Init.Moov.Trak == nil {
-		return fmt.Errorf("the init segment has no track")
-	}
-	stsd := f.Init.Moov.Trak.Mdia.Minf.Stbl.Stsd
-	var sinf *mp4.SinfBox
-	for _, child := range stsd.Children {
-		switch entry := child.(type) {
-		case *mp4.VisualSampleEntryBox:
-			sinf = entry.Sinf
-		case *mp4.AudioSampleEntryBox:
-			sinf = entry.Sinf
-		}
-	}
-	hasKey := bytes.Contains(playlist, []byte("#EXT-X-KEY:METHOD=SAMPLE-AES,"))
-	if key.KID.IsZero() {
-		if sinf != nil || bytes.Contains(playlist, []byte("#EXT-X-KEY")) {
-			return fmt.Errorf("a clear output says that it is encrypted")
-		}
-		return nil
-	}
-	switch {
-	case sinf == nil || sinf.Schm == nil || sinf.Schi == nil || sinf.Schi.Tenc == nil:
-		return fmt.Errorf("an encrypted output has no protection boxes")
-	case sinf.Schm.SchemeType != string(cenc.SchemeCBCS):
-		return fmt.Errorf("scheme is %s", sinf.Schm.SchemeType)
-	case !bytes.Equal(sinf.Schi.Tenc.DefaultKID, key.KID[:]):
-		return fmt.Errorf("tenc has another key id")
-	case !hasKey || !bytes.Contains(playlist, []byte(`URI="`+key.URI+`"`)):
-		return fmt.Errorf("the playlist does not name the key")
-	}
-	return nil
 }

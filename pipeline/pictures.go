@@ -1,0 +1,156 @@
+package pipeline
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"sync"
+
+	"github.com/Eyevinn/mp4ff/avc"
+)
+
+// gopDigests hashes the coded pictures of a video stream, closed GOP by closed
+// GOP: of each picture the slices as they are (ITU-T H.264, 7.3.1, NAL unit
+// types 1 to 5), without what containers may add or drop (parameter sets,
+// SEI, delimiters). So the same pictures have the same digests in fragmented
+// MP4 and in MPEG-TS. It is safe for one writer and any number of readers.
+type gopDigests struct {
+	mu   sync.Mutex
+	gop  hash.Hash
+	done [][sha256.Size]byte
+}
+
+// slice takes one NAL unit without its length or start code.
+func (d *gopDigests) slice(nal []byte) error {
+	if len(nal) < 2 {
+		return fmt.Errorf("NAL unit of %d bytes", len(nal))
+	}
+	kind := avc.GetNaluType(nal[0])
+	if !avc.IsVideoNaluType(kind) {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// first_mb_in_slice is 0, coded as a single 1 bit: the picture's first slice.
+	if kind == avc.NALU_IDR && nal[1]&0x80 != 0 {
+		d.close()
+		d.gop = sha256.New()
+	}
+	if d.gop == nil {
+		return fmt.Errorf("the pictures do not begin with a key picture")
+	}
+	var size [4]byte
+	binary.BigEndian.PutUint32(size[:], uint32(len(nal)))
+	d.gop.Write(size[:])
+	d.gop.Write(nal)
+	return nil
+}
+
+// close ends the GOP that is being gathered.
+func (d *gopDigests) close() {
+	if d.gop != nil {
+		d.done = append(d.done, [sha256.Size]byte(d.gop.Sum(nil)))
+		d.gop = nil
+	}
+}
+
+// list returns the digests so far, the last one of what has come of its GOP.
+func (d *gopDigests) list() [][sha256.Size]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := d.done[:len(d.done):len(d.done)]
+	if d.gop != nil {
+		all = append(all, [sha256.Size]byte(d.gop.Sum(nil)))
+	}
+	return all
+}
+
+// lengthPrefixed takes samples as MP4 stores them (ISO/IEC 14496-15, 5.3.2),
+// one after the other, with lengths of four bytes.
+func (d *gopDigests) lengthPrefixed(samples []byte) error {
+	for len(samples) > 0 {
+		if len(samples) < 4 {
+			return fmt.Errorf("a sample ends in its length")
+		}
+		n := int64(binary.BigEndian.Uint32(samples))
+		if samples = samples[4:]; n > int64(len(samples)) {
+			return fmt.Errorf("NAL unit of %d bytes, %d are there", n, len(samples))
+		}
+		if err := d.slice(samples[:n]); err != nil {
+			return err
+		}
+		samples = samples[n:]
+	}
+	return nil
+}
+
+// segmentDigests returns the digests of the GOPs in a clear segment.
+func segmentDigests(output string, segment []byte) ([][sha256.Size]byte, error) {
+	var d gopDigests
+	if output == OutputTS {
+		stream := make([]byte, 0, len(segment))
+		if _, err := tsPictures(segment, func(part []byte) { stream = append(stream, part...) }); err != nil {
+			return nil, err
+		}
+		for _, nal := range avc.ExtractNalusFromByteStream(stream) {
+			if err := d.slice(nal); err != nil {
+				return nil, err
+			}
+		}
+		return d.list(), nil
+	}
+	scan := boxScanner{withMedia: true, onBox: func(kind string, box []byte) error {
+		if kind != "mdat" {
+			return nil
+		}
+		return d.lengthPrefixed(box)
+	}}
+	if _, err := scan.Write(segment); err != nil {
+		return nil, err
+	}
+	return d.list(), nil
+}
+
+// tsPictures shows the elementary video stream of a clear MPEG-TS segment,
+// part by part, and counts its pictures: the packager writes one PES packet
+// per picture (ISO/IEC 13818-1, 2.4.3).
+func tsPictures(segment []byte, show func(part []byte)) (pictures int64, err error) {
+	const packet = 188
+	if len(segment) == 0 || len(segment)%packet != 0 {
+		return 0, fmt.Errorf("ts segment of %d bytes", len(segment))
+	}
+	pid := -1
+	for p := segment; len(p) > 0; p = p[packet:] {
+		if p[0] != 0x47 {
+			return 0, fmt.Errorf("ts segment out of sync")
+		}
+		payload := p[4:packet]
+		if control := p[3] >> 4 & 3; control&1 == 0 {
+			continue
+		} else if control&2 != 0 {
+			if int(p[4])+1 > len(payload) {
+				return 0, fmt.Errorf("ts packet with an adaptation field of %d bytes", p[4])
+			}
+			payload = payload[1+int(p[4]):]
+		}
+		this := int(p[1]&0x1f)<<8 | int(p[2])
+		if p[1]&0x40 == 0 { // the packet goes on
+			if this == pid {
+				show(payload)
+			}
+			continue
+		}
+		if len(payload) < 9 || payload[0] != 0 || payload[1] != 0 || payload[2] != 1 || payload[3]&0xf0 != 0xe0 {
+			continue
+		}
+		head := 9 + int(payload[8])
+		if head > len(payload) || pid >= 0 && this != pid {
+			return 0, fmt.Errorf("ts segment with a bad PES header or two video streams")
+		}
+		pid = this
+		pictures++
+		show(payload[head:])
+	}
+	return pictures, nil
+}
