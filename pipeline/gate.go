@@ -94,7 +94,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 		return nil, err
 	}
 	var grid []float64
-	var last []*segment
+	last := map[string][]*segment{} // by output
 	named := 0
 	for _, output := range g.a.req.Options.Outputs {
 		for _, r := range g.rs {
@@ -110,7 +110,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 					return nil, verifyError(fmt.Errorf("%s: %w", trackDir(output, r.Name), err))
 				}
 			}
-			last = append(last, g.picksOf(output, r, list)...)
+			last[output] = append(last[output], g.picksOf(output, r, list)...)
 			named += len(list.Segments)
 		}
 	}
@@ -123,7 +123,9 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	// Nothing refers to init segments yet: they need not wait.
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.a.up.putAll(both, p.inits) })
-	group.Go(func() error { return g.a.checkSegments(both, last, 0) })
+	for _, segs := range last { // at once, for nothing else runs now
+		group.Go(func() error { return g.a.checkSegments(both, segs, 0) })
+	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}

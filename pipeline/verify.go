@@ -179,7 +179,8 @@ func decodeArgs(segs []*segment) []string {
 	for i := range segs {
 		args = append(args, "-map", strconv.Itoa(i)+":0")
 	}
-	return append(args, "-c:a", "pcm_s16le", "-c:v", "rawvideo", "-vsync", "passthrough", "-copyts", "-f", "framecrc", "pipe:1")
+	// wrapped_avframe does not copy pictures: only their number is wanted.
+	return append(args, "-c:a", "pcm_s16le", "-c:v", "wrapped_avframe", "-vsync", "passthrough", "-copyts", "-f", "framecrc", "pipe:1")
 }
 
 // decode decodes clear segments and wants something from each of them. It
