@@ -59,7 +59,7 @@ e2e: deps ## the end-to-end tests alone
 	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast
 
 image: ## build the container image (needs docker)
-	docker build -f docker/Dockerfile -t sealcast .
+	docker build -f docker/Dockerfile --build-arg VERSION="$$(git describe --always --dirty)" -t sealcast .
 
 clean: ## remove what was built and the data of make dev
 	rm -rf bin .sealcast/data .sealcast/dev.env

@@ -8,6 +8,10 @@ import (
 	"runtime/debug"
 )
 
+// release is set by the linker where a build has no version control at hand,
+// as in the container image: -ldflags '-X main.release=…'.
+var release string
+
 func versionCommand() *command {
 	return &command{
 		name: "version", summary: "print the version",
@@ -25,7 +29,9 @@ func versionCommand() *command {
 // version writes the build information as one line.
 func version(info *debug.BuildInfo, ok bool) string {
 	v, commit := "(unknown)", ""
-	if ok {
+	if release != "" {
+		v = release
+	} else if ok {
 		if info.Main.Version != "" {
 			v = info.Main.Version
 		}
