@@ -120,7 +120,7 @@ func (a *attempt) startEncoder(ctx context.Context, src *Source, plan Plan, rs [
 			streams = append(streams, r)
 		}
 	}
-	p, err = proc.Start(ctx, proc.Spec{
+	p, err = a.start(ctx, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Files: theirs,
 		Args: encodeArgs(src, plan, a.sourceURL(), progressFD, encodeFD),
 	})
@@ -154,7 +154,7 @@ func (a *attempt) startPackager(ctx context.Context, output string, plan Plan, r
 		}
 		args = append(args, fmt.Sprintf("--flagfile=/dev/fd/%d", packFD+len(inputs)))
 	}
-	p, err := proc.Start(ctx, proc.Spec{Name: "packager", Path: a.cfg.Packager, Args: args, Files: files, Stdout: io.Discard})
+	p, err := a.start(ctx, proc.Spec{Name: "packager", Path: a.cfg.Packager, Args: args, Files: files, Stdout: io.Discard})
 	if err != nil {
 		return nil, transient(CodePackFailed, "the packager could not start", err)
 	}

@@ -169,7 +169,6 @@ func (p policy) limit() error {
 		{unix.RLIMIT_FSIZE, 0, 0},
 		{unix.RLIMIT_NOFILE, 1024, 1024},
 		{unix.RLIMIT_MSGQUEUE, 0, 0},
-		{unix.RLIMIT_MEMLOCK, 0, 0},
 	}
 	if p.User != 0 { // that user's threads are all ours; another user's are not
 		limits = append(limits, limit{unix.RLIMIT_NPROC, 8192, 8192})

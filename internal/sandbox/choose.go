@@ -5,7 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"sync"
 )
+
+// What works is a fact about the host: each question is asked once.
+var known = struct {
+	sync.Mutex
+	boxes map[string]*Sandbox // by mode and tools
+}{boxes: map[string]*Sandbox{}}
 
 // Choose returns the best sandbox that keeps its promise here and in which
 // every tool starts. With Require it is Full or an error.
@@ -16,11 +24,18 @@ func Choose(ctx context.Context, mode Mode, tools ...string) (*Sandbox, error) {
 	if !hooked.Load() {
 		return nil, errNoHook // a child would be this whole program again
 	}
+	known.Lock()
+	defer known.Unlock()
+	name := strings.Join(append([]string{string(mode)}, tools...), "\n")
+	if s := known.boxes[name]; s != nil {
+		return s, nil
+	}
 	var refused []error
 	for _, s := range candidates(mode, os.Getuid() == 0) {
 		err := s.try(ctx, tools)
 		if err == nil {
 			s.Refused = refused
+			known.boxes[name] = s
 			return s, nil
 		}
 		if ctx.Err() != nil {

@@ -81,10 +81,13 @@ func (s *Sandbox) Confine(spec proc.Spec, allow Allowance) proc.Spec {
 	return spec
 }
 
-// readable lists what a tool needs to be loaded: itself, the dynamic linker's
-// cache, and the folders of libraries, also the one beside its own folder.
+// random is where the packager gets its initialisation vectors.
+const random = "/dev/urandom"
+
+// readable lists what a tool needs: itself, random numbers, the dynamic
+// linker's cache, and the folders of libraries, also the one beside its own.
 func readable(tool string) []string {
-	paths := []string{tool, "/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"}
+	paths := []string{tool, random, "/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"}
 	if file, err := filepath.EvalSymlinks(tool); err == nil {
 		paths = append(paths, filepath.Join(filepath.Dir(file), "../lib"))
 	}

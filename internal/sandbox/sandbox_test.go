@@ -164,12 +164,13 @@ func TestLadderGoesDown(t *testing.T) {
 func TestPromises(t *testing.T) {
 	kept := findings{Other: "no", Read: "no", Write: "no", Datagram: "no", Fork: "no"}
 	for _, c := range []struct {
-		name   string
-		break_ func(*findings)
-		worst  Level // that is still refused
+		name  string
+		spoil func(*findings)
+		worst Level // that is still refused
 	}{
 		{"nothing", func(*findings) {}, ""},
 		{"endpoint", func(f *findings) { f.Endpoint = "no" }, Limits},
+		{"random numbers", func(f *findings) { f.Random = "no" }, Limits},
 		{"other port", func(f *findings) { f.Other = "" }, Full},
 		{"read", func(f *findings) { f.Read = "" }, Files},
 		{"write", func(f *findings) { f.Write = "" }, Files},
@@ -177,7 +178,7 @@ func TestPromises(t *testing.T) {
 		{"fork", func(f *findings) { f.Fork = "" }, Limits},
 	} {
 		f := kept
-		c.break_(&f)
+		c.spoil(&f)
 		for _, level := range Levels[:3] {
 			want := c.worst != "" && rank(level) <= rank(c.worst)
 			if err := level.promised(f); (err != nil) != want {
@@ -224,7 +225,7 @@ func TestWhatTheToolInherits(t *testing.T) {
 var waiting = bash("echo ready >&3; read x <&4")
 
 // started starts a tool that says so and waits for it.
-func started(t *testing.T, ctx context.Context, s *Sandbox, spec proc.Spec, allow Allowance) *proc.Process {
+func started(ctx context.Context, t *testing.T, s *Sandbox, spec proc.Spec, allow Allowance) *proc.Process {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -252,7 +253,7 @@ func TestLimitsAreSet(t *testing.T) {
 	spec := waiting
 	spec.Nice = 7
 	for _, s := range []*Sandbox{here(Full), {Level: Full}} {
-		p := started(t, ctx, s, spec, Allowance{CPU: time.Hour, Memory: 1 << 30})
+		p := started(ctx, t, s, spec, Allowance{CPU: time.Hour, Memory: 1 << 30})
 		status, limits := procFile(t, p.Pid(), "status"), procFile(t, p.Pid(), "limits")
 		for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", fmt.Sprintf("Uid:\t%d\t", s.User)} {
 			if s.User == 0 && strings.HasPrefix(want, "Uid") {
@@ -377,7 +378,7 @@ func TestHelperParent(t *testing.T) {
 	if os.Getenv("SEALCAST_HELPER") == "" {
 		return // only a helper of the test above
 	}
-	p := started(t, context.Background(), here(Full), waiting, Allowance{})
+	p := started(context.Background(), t, here(Full), waiting, Allowance{})
 	_, _ = os.Stdout.WriteString(strconv.Itoa(p.Pid()) + "\n")
 	_, _ = p.Wait()
 }

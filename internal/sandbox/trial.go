@@ -29,7 +29,7 @@ type trialOrder struct {
 
 // findings are a trial child's errors by what it tried; empty: it could.
 type findings struct {
-	Endpoint, Other, Read, Write, Datagram, Fork string
+	Endpoint, Random, Other, Read, Write, Datagram, Fork string
 }
 
 // trial tries everything and tells on stdout.
@@ -41,13 +41,9 @@ func trial(args []string) {
 	}
 	var f findings
 	f.Endpoint, f.Other = text(connect(order.Endpoint)), text(connect(order.Other))
+	f.Random = text(readByte(random))
 	for _, path := range order.Canaries {
-		file, err := os.Open(path)
-		if err == nil {
-			_, err = file.Read(make([]byte, 1))
-			_ = file.Close()
-		}
-		if f.Read = text(err); err == nil {
+		if f.Read = text(readByte(path)); f.Read == "" {
 			break
 		}
 	}
@@ -63,6 +59,16 @@ func trial(args []string) {
 	_, err = syscall.ForkExec(self, []string{self, idleArg}, nil)
 	f.Fork = text(err)
 	_ = json.NewEncoder(os.Stdout).Encode(f)
+}
+
+func readByte(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	_, err = file.Read(make([]byte, 1))
+	return err
 }
 
 func text(err error) string {
@@ -90,6 +96,7 @@ func (l Level) promised(f findings) error {
 		}
 	}
 	want(f.Endpoint == "", "it cannot reach its own endpoint ("+f.Endpoint+")")
+	want(f.Random == "", "it has no random numbers ("+f.Random+")")
 	want(f.Datagram != "", "it can make a datagram socket")
 	want(f.Fork != "", "it can start processes")
 	if l.landlocked() {
@@ -109,12 +116,13 @@ func (l Level) promised(f findings) error {
 func (s *Sandbox) try(ctx context.Context, tools []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	endpoint, err := net.Listen("tcp4", "127.0.0.1:0")
+	var lc net.ListenConfig
+	endpoint, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for the trial: %w", err)
 	}
 	defer func() { _ = endpoint.Close() }()
-	other, err := net.Listen("tcp4", "127.0.0.1:0")
+	other, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for the trial: %w", err)
 	}
