@@ -79,7 +79,7 @@ type workConfig struct {
 	LargeConcurrency count       `env:"WORKER_LARGE_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue video:large run at once"`
 	MaxSourceBytes   byteSize    `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
 	AttemptMemory    byteSize    `env:"ATTEMPT_MEMORY" envDefault:"1536MiB" set:"the memory that must be there for a job to begin: 1536MiB, 3GiB"`
-	ChildMemory      byteSize    `env:"CHILD_MEMORY" set:"the most memory that one ffmpeg, ffprobe or packager gets: 4GiB (default: three quarters of what this machine or container has)"`
+	ChildMemory      byteSize    `env:"CHILD_MEMORY" set:"the most memory that one ffmpeg, ffprobe or packager gets: 4GiB (default: what this machine or container has, at least 4GiB)"`
 	VerifySourceHash onOff       `env:"VERIFY_SOURCE_HASH" envDefault:"on" set:"on: a job's hash is its source's SHA-256 and is compared; off: it is only a name"`
 	Sandbox          sandboxMode `env:"SANDBOX" envDefault:"auto" set:"auto: ffmpeg, ffprobe and packager run as confined as this host allows; require: fully or not at all; off: unconfined"`
 	ScratchDir       existingDir `env:"SCRATCH_DIR" set:"a folder for small working files; nothing uses it yet (default: the system's folder for temporary files)"`

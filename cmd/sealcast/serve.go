@@ -203,8 +203,9 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 	})
 }
 
-// childMemory is CHILD_MEMORY, or a bound that keeps a child that went wrong
-// from taking the whole machine; 0, no bound, where memory cannot be read.
+// childMemory is CHILD_MEMORY, or all that there is. The kernel counts what a
+// child could write to, stacks and arenas of its threads too: for ffmpeg almost
+// twice what it uses. 0, no bound, where memory cannot be read.
 func (p *platform) childMemory() int64 {
 	if p.cfg.Work.ChildMemory > 0 {
 		return int64(p.cfg.Work.ChildMemory)
@@ -214,7 +215,7 @@ func (p *platform) childMemory() int64 {
 		p.log.Warn("children have no memory limit", "error", err)
 		return 0
 	}
-	return m.Capacity / 4 * 3
+	return max(m.Capacity, 4<<30)
 }
 
 func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
