@@ -21,7 +21,7 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 	for i, v := range p.Video {
 		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
 		args = append(args, videoArgs(v)...)
-		args = append(args, muxArgs()...)
+		args = append(args, muxArgs(src)...)
 		args = append(args, "-video_track_timescale", strconv.Itoa(timescale(v.Rate)),
 			"-movflags", "frag_keyframe+delay_moov+default_base_moof", "-f", "mp4", fmt.Sprintf("pipe:%d", fd))
 		fd++
@@ -29,7 +29,7 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 	for _, t := range p.Audio {
 		args = append(args, "-map", fmt.Sprintf("0:%d", t.Stream),
 			"-af", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000")
-		args = append(args, muxArgs()...)
+		args = append(args, muxArgs(src)...)
 		args = append(args, "-movflags", "delay_moov+default_base_moof", "-frag_duration", "2000000",
 			"-f", "mp4", fmt.Sprintf("pipe:%d", fd))
 		fd++
@@ -37,9 +37,12 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 	return args
 }
 
-// muxArgs keep everything of the source that was not asked for out of a rendition.
-func muxArgs() []string {
-	return []string{"-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"}
+// muxArgs keep everything of the source that was not asked for out of a
+// rendition, and end one that is longer than the source said: the gate refuses
+// it anyhow, and a gap in the time stamps would be filled without end.
+func muxArgs(src *Source) []string {
+	most := 1.05*src.Duration.Seconds() + 5
+	return []string{"-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn", "-t", strconv.FormatFloat(most, 'f', 3, 64)}
 }
 
 func videoArgs(v VideoPlan) []string {

@@ -28,21 +28,23 @@ func (e *Error) Unwrap() error { return e.Err }
 // The codes that Run answers with. Source faults and option faults are
 // permanent, all others may pass with another attempt.
 const (
-	CodeOptionsInvalid    = "options_invalid"
-	CodeSourceNotFound    = "source_not_found"
-	CodeSourceEmpty       = "source_empty"
-	CodeSourceTooLarge    = "source_too_large"
-	CodeSourceUnreadable  = "source_unreadable"
-	CodeSourceUnsupported = "source_unsupported"
-	CodeSourceNoVideo     = "source_no_video"
-	CodeSourceTruncated   = "source_truncated"
-	CodeSourceChanged     = "source_changed"
-	CodeEncodeFailed      = "encode_failed"
-	CodeStalled           = "stalled"
-	CodePackFailed        = "pack_failed"
-	CodeVerifyFailed      = "verify_failed"
-	CodeStoreUnavailable  = "store_unavailable"
-	CodeKeyUnavailable    = "key_unavailable"
+	CodeOptionsInvalid     = "options_invalid"
+	CodeSourceNotFound     = "source_not_found"
+	CodeSourceEmpty        = "source_empty"
+	CodeSourceTooLarge     = "source_too_large"
+	CodeSourceUnreadable   = "source_unreadable"
+	CodeSourceUnsupported  = "source_unsupported"
+	CodeSourceNoVideo      = "source_no_video"
+	CodeSourceTruncated    = "source_truncated"
+	CodeSourceChanged      = "source_changed"
+	CodeSourceHashMismatch = "source_hash_mismatch"
+	CodeTimeBudget         = "time_budget_exceeded"
+	CodeEncodeFailed       = "encode_failed"
+	CodeStalled            = "stalled"
+	CodePackFailed         = "pack_failed"
+	CodeVerifyFailed       = "verify_failed"
+	CodeStoreUnavailable   = "store_unavailable"
+	CodeKeyUnavailable     = "key_unavailable"
 )
 
 func permanent(code, message string, err error) *Error {

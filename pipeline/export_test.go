@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 )
@@ -37,6 +38,20 @@ func SinkForTests() (s http.Handler, closeSink func(), uploads *int, aborted *er
 	sink.abort = func(err error) { *aborted = err }
 	return http.StripPrefix("/", sink), sink.close, uploads, aborted
 }
+
+// EncodeBudget is encodeBudget.
+var EncodeBudget = encodeBudget
+
+// SetBudget gives every attempt the same time.
+func SetBudget(r *Runner, d time.Duration) { r.budget = func(*Source, Plan) time.Duration { return d } }
+
+// SourceHash is a sourceHash.
+type SourceHash struct{ s *sourceHash }
+
+func NewSourceHash() SourceHash                  { return SourceHash{newSourceHash()} }
+func (s SourceHash) Feed(off int64, data []byte) { s.s.feed(off, data) }
+func (s SourceHash) Reached() int64              { return s.s.reached() }
+func (s SourceHash) Sum() []byte                 { return s.s.sum.Sum(nil) }
 
 // Tap copies the encoder's streams to what open returns.
 func Tap(r *Runner, open func(rendition string) io.Writer) { r.tap = open }

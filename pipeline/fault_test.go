@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -121,6 +122,7 @@ func TestDeathOfAChild(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, func(cfg *pipeline.Config) {
+				cfg.Sandbox = sandbox.Disable // a script starts processes
 				path := wrapTool(t, c.tool, c.script)
 				if c.tool == "packager" {
 					cfg.Packager = path
@@ -145,6 +147,7 @@ func TestDeathOfAChild(t *testing.T) {
 // ffmpeg that ends early with exit status 0 publishes nothing.
 func TestHalfAnEncodeIsNotPublished(t *testing.T) {
 	l := newLab(t, func(cfg *pipeline.Config) {
+		cfg.Sandbox = sandbox.Disable // a script starts processes
 		// -t before the other arguments limits the input.
 		cfg.FFmpeg = wrapTool(t, "ffmpeg", `case "$*" in *-progress*) exec "$REAL" -t 7 "$@";; *) exec "$REAL" "$@";; esac`)
 	})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -23,6 +24,21 @@ import (
 // left alone.
 func onlyEncode(script string) string {
 	return `case "$*" in *-progress*) ` + script + `;; *) exec "$REAL" "$@";; esac`
+}
+
+// scripted puts a script in a tool's place. Scripts start processes, which the
+// sandbox forbids.
+func scripted(t *testing.T, cfg *pipeline.Config, tool, script string) {
+	cfg.Sandbox = sandbox.Disable
+	path := wrapTool(t, tool, script)
+	switch tool {
+	case "ffmpeg":
+		cfg.FFmpeg = path
+	case "ffprobe":
+		cfg.FFprobe = path
+	case "packager":
+		cfg.Packager = path
+	}
 }
 
 // A child that hangs, or that waits for one that hangs, ends the attempt.
@@ -33,9 +49,9 @@ func TestStall(t *testing.T) {
 		name   string
 		change func(*pipeline.Config)
 	}{
-		{"encoder", func(cfg *pipeline.Config) { cfg.FFmpeg = wrapTool(t, "ffmpeg", onlyEncode(stopSoon)) }},
-		{"packager", func(cfg *pipeline.Config) { cfg.Packager = wrapTool(t, "packager", stopSoon) }},
-		{"probe", func(cfg *pipeline.Config) { cfg.FFprobe = wrapTool(t, "ffprobe", `exec sleep 600`) }},
+		{"encoder", func(cfg *pipeline.Config) { scripted(t, cfg, "ffmpeg", onlyEncode(stopSoon)) }},
+		{"packager", func(cfg *pipeline.Config) { scripted(t, cfg, "packager", stopSoon) }},
+		{"probe", func(cfg *pipeline.Config) { scripted(t, cfg, "ffprobe", `exec sleep 600`) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -155,16 +171,16 @@ func TestWrongWorkIsNoticed(t *testing.T) {
 		change     func(*pipeline.Config)
 	}{
 		{"a clear lead", pipeline.CodePackFailed, func(cfg *pipeline.Config) {
-			cfg.Packager = wrapTool(t, "packager", after("--clear_lead", "5"))
+			scripted(t, cfg, "packager", after("--clear_lead", "5"))
 		}},
 		{"another scheme", pipeline.CodeVerifyFailed, func(cfg *pipeline.Config) {
-			cfg.Packager = wrapTool(t, "packager", after("--protection_scheme", "cenc"))
+			scripted(t, cfg, "packager", after("--protection_scheme", "cenc"))
 		}},
 		{"another size", pipeline.CodeVerifyFailed, func(cfg *pipeline.Config) {
-			cfg.FFmpeg = wrapTool(t, "ffmpeg", onlyEncode(replace("scale=426:240", "scale=424:240")))
+			scripted(t, cfg, "ffmpeg", onlyEncode(replace("scale=426:240", "scale=424:240")))
 		}},
 		{"another key frame distance in one rung", pipeline.CodeVerifyFailed, func(cfg *pipeline.Config) {
-			cfg.FFmpeg = wrapTool(t, "ffmpeg", onlyEncode(`n=0; p=; for a; do shift; if [ "$p" = -g ]; then n=$((n+1)); [ $n = 2 ] && a=60; fi; p=$a; set -- "$@" "$a"; done; exec "$REAL" "$@"`))
+			scripted(t, cfg, "ffmpeg", onlyEncode(`n=0; p=; for a; do shift; if [ "$p" = -g ]; then n=$((n+1)); [ $n = 2 ] && a=60; fi; p=$a; set -- "$@" "$a"; done; exec "$REAL" "$@"`))
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,7 +198,7 @@ func TestWrongWorkIsNoticed(t *testing.T) {
 // slowly as it plays.
 func TestFailedCheckEndsTheEncode(t *testing.T) {
 	l := newLab(t, func(cfg *pipeline.Config) {
-		cfg.FFmpeg = wrapTool(t, "ffmpeg", onlyEncode(`exec "$REAL" -re "$@"`))
+		scripted(t, cfg, "ffmpeg", onlyEncode(`exec "$REAL" -re "$@"`))
 	})
 	req := l.request(clip(t, "60"))
 	req.StoredKey = func(context.Context, string) (cenc.ContentKey, error) { return cenc.NewContentKey(), nil }

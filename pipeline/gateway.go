@@ -29,6 +29,7 @@ type gateway struct {
 	abort func(error) // ends the attempt
 	dog   *watchdog
 	read  atomic.Int64
+	sum   *sourceHash // nil: nobody asks
 
 	mu  sync.Mutex
 	err error
@@ -140,6 +141,9 @@ func (g *gateway) block(ctx context.Context, off, n int64) ([]byte, error) {
 		return nil, permanent(CodeSourceChanged, "the source was changed or removed while it was processed", err)
 	case err != nil:
 		return nil, transient(CodeStoreUnavailable, "the source could not be read from the object store", err)
+	}
+	if g.sum != nil {
+		g.sum.feed(off, data)
 	}
 	return data, nil
 }

@@ -16,10 +16,17 @@ import (
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/internal/objstore"
+	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
-func TestMain(m *testing.M) { os.Exit(localstacktest.Run(m)) }
+func TestMain(m *testing.M) {
+	sandbox.MaybeChild()
+	if filepath.Base(os.Args[0]) == "ffmpeg" {
+		os.Exit(hostile(os.Args[1:]))
+	}
+	os.Exit(localstacktest.Run(m))
+}
 
 const baseURL = "https://media.example"
 

@@ -22,6 +22,7 @@ import (
 type loopback struct {
 	server *http.Server
 	base   string // http://127.0.0.1:port/<secret>
+	port   int
 }
 
 func newLoopback(ctx context.Context, source, sink http.Handler, log *slog.Logger) (*loopback, error) {
@@ -38,6 +39,7 @@ func newLoopback(ctx context.Context, source, sink http.Handler, log *slog.Logge
 	mux.Handle("PUT "+path+"/out/", http.StripPrefix(path+"/out/", sink))
 	l := &loopback{
 		base: "http://" + ln.Addr().String() + path,
+		port: ln.Addr().(*net.TCPAddr).Port,
 		server: &http.Server{
 			Handler: mux,
 			// A full sink makes the packager wait: no read or write timeout here.

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealcast/sealcast/internal/proc"
+	"github.com/sealcast/sealcast/internal/sandbox"
 )
 
 // Config is what a Runner needs.
@@ -28,18 +30,28 @@ type Config struct {
 	SinkBytes int64
 	// StallAfter ends an attempt in which nothing moves for so long; 0 means two minutes.
 	StallAfter time.Duration
-	Registry   prometheus.Registerer // may be nil
-	Log        *slog.Logger
+	// Sandbox says how the tools are confined; empty means sandbox.Auto.
+	Sandbox sandbox.Mode
+	// ChildMemory bounds the writable memory of each child; 0: no bound.
+	ChildMemory int64
+	// TrustHash: a request's hash is only a name, the source's bytes are not
+	// compared with it.
+	TrustHash bool
+	Registry  prometheus.Registerer // may be nil
+	Log       *slog.Logger
 }
 
 // Runner runs attempts.
 type Runner struct {
 	cfg     Config
+	box     *sandbox.Sandbox
 	metrics *metrics
 	tap     func(rendition string) io.Writer // tests see the encoder's streams
+	budget  func(*Source, Plan) time.Duration
 }
 
-// New checks that the tools are there.
+// New checks that the tools are there and chooses their sandbox, for which
+// sandbox.MaybeChild must have been called.
 func New(cfg Config) (*Runner, error) {
 	if cfg.SinkBytes <= 0 {
 		cfg.SinkBytes = 64 << 20
@@ -63,7 +75,15 @@ func New(cfg Config) (*Runner, error) {
 		}
 		*tool.path = found
 	}
-	return &Runner{cfg: cfg, metrics: newMetrics(cfg.Registry)}, nil
+	if cfg.Sandbox == "" {
+		cfg.Sandbox = sandbox.Auto
+	}
+	box, err := chooseSandbox(cfg)
+	if err != nil {
+		return nil, err
+	}
+	showSandbox(cfg.Registry, box.Level)
+	return &Runner{cfg: cfg, box: box, metrics: newMetrics(cfg.Registry), budget: encodeBudget}, nil
 }
 
 var (
@@ -74,8 +94,11 @@ var (
 // attempt is one run.
 type attempt struct {
 	cfg     Config
+	box     *sandbox.Sandbox
 	metrics *metrics
 	tap     func(rendition string) io.Writer
+	planned func(*Source, Plan) time.Duration // the budget after the probe
+	budget  time.Duration                     // the current one
 	req     Request
 	log     *slog.Logger
 	track   *tracker
@@ -107,8 +130,11 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	if log == nil {
 		log = r.cfg.Log
 	}
-	a := &attempt{cfg: r.cfg, metrics: r.metrics, tap: r.tap, req: req, log: log, track: newTracker(req.Progress), dog: &watchdog{}}
+	a := &attempt{cfg: r.cfg, box: r.box, metrics: r.metrics, tap: r.tap, planned: r.budget, req: req, log: log, track: newTracker(req.Progress), dog: &watchdog{}}
 	a.gateway = &gateway{store: r.cfg.Sources, abort: abort, dog: a.dog}
+	if !r.cfg.TrustHash {
+		a.gateway.sum = newSourceHash()
+	}
 	a.sink = newSink(req.Keys, a.dog, r.cfg.SinkBytes)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
@@ -155,7 +181,9 @@ func checkRequest(req Request) error {
 
 func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Presentation, error) {
 	a.track.enter(StageProbe, 0)
+	probed := a.limitTime(probeBudget, abort)
 	src, err := a.probe(ctx)
+	probed()
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +194,8 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),
 		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio))
 
+	made := a.limitTime(a.planned(src, plan), abort)
+	defer made()
 	rs := renditions(plan)
 	for _, r := range rs {
 		r.Facts.Most = src.Duration.Seconds() + tolerance(src.Duration.Seconds()) + 1
@@ -198,6 +228,10 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 		gate.wait()
 		return nil, err
 	}
+	hashing, stopHashing := context.WithCancel(ctx)
+	var hashed errgroup.Group
+	hashed.Go(func() error { return a.checkSource(hashing) })
+	defer func() { stopHashing(); _ = hashed.Wait() }()
 	// Segments are durable when the last upload has ended.
 	gate.uploads.Wait()
 	if err := context.Cause(ctx); err != nil {
@@ -209,6 +243,10 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	if err != nil {
 		return nil, err
 	}
+	if err := hashed.Wait(); err != nil {
+		return nil, err
+	}
+	made()
 	a.track.enter(StagePublish, percentVerified)
 	p, err := a.publish(ctx, packed, poster)
 	if err != nil {
@@ -226,7 +264,7 @@ func (a *attempt) sourceURL() string { return a.loop.sourceURL() }
 
 // child runs a child process to its end and counts what it used.
 func (a *attempt) child(ctx context.Context, spec proc.Spec) (proc.Result, error) {
-	p, err := proc.Start(ctx, spec)
+	p, err := a.start(ctx, spec)
 	if err != nil {
 		return proc.Result{}, err
 	}

@@ -85,12 +85,18 @@ func (s *Source) audioDuration(index int) time.Duration {
 // files and URLs.
 const formatWhitelist = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,mxf,ogg,asf"
 
+// What one picture may have, and what a demuxer may read to find its streams.
+const (
+	maxPixels  = 8192 * 8192
+	probeBytes = 5_000_000
+)
+
 // inputArgs are the arguments before `-i` that every child which reads the
 // source gets.
 func inputArgs(demuxer string) []string {
 	return []string{
 		"-protocol_whitelist", "http,tcp", "-format_whitelist", formatWhitelist,
-		"-max_streams", "64", "-f", demuxer,
+		"-max_streams", "64", "-max_pixels", strconv.Itoa(maxPixels), "-probesize", strconv.Itoa(probeBytes), "-f", demuxer,
 	}
 }
 
@@ -266,7 +272,7 @@ func parseProbe(doc []byte) (*Source, error) {
 	if video == nil {
 		return nil, permanent(CodeSourceNoVideo, "the source has no video stream", nil)
 	}
-	if video.Width > 16384 || video.Height > 16384 || video.Width*video.Height > 8192*8192 {
+	if video.Width > 16384 || video.Height > 16384 || video.Width*video.Height > maxPixels {
 		return nil, permanent(CodeSourceUnsupported,
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}

@@ -107,16 +107,17 @@ func (a *attempt) encoderVerdict(ctx context.Context, err error, begun bool) err
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() == nil && errors.As(err, &exit) && !bySignal(exit) && !begun:
+	case ctx.Err() == nil && errors.As(err, &exit) && ownVerdict(exit) && !begun:
 		return permanent(CodeSourceTruncated, "no picture of the source could be decoded", err)
 	}
 	return transient(CodeEncodeFailed, "the encoder failed", err)
 }
 
-// bySignal reports whether a child was ended from outside; a shell around it
-// tells that as 128 plus the signal.
-func bySignal(e *proc.ExitError) bool {
-	return e.Code <= 0 || e.Code > 128 && e.Code < 160
+// ownVerdict reports whether ffmpeg itself ended with an error: with 1, or in
+// newer versions with the low byte of an error number. All else is a signal,
+// as a shell tells it, too, or a program that could not start.
+func ownVerdict(e *proc.ExitError) bool {
+	return e.Code == 1 || e.Code >= 160
 }
 
 // startPackagers starts one packager per output and gives them to the group.
@@ -182,7 +183,7 @@ func (a *attempt) startEncoder(ctx context.Context, src *Source, plan Plan, rs [
 			streams = append(streams, r)
 		}
 	}
-	p, err = proc.Start(ctx, proc.Spec{
+	p, err = a.start(ctx, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Files: theirs,
 		Args: encodeArgs(src, plan, a.sourceURL(), progressFD, encodeFD),
 	})
@@ -216,7 +217,7 @@ func (a *attempt) startPackager(ctx context.Context, output string, plan Plan, r
 		}
 		args = append(args, fmt.Sprintf("--flagfile=/dev/fd/%d", packFD+len(inputs)))
 	}
-	p, err := proc.Start(ctx, proc.Spec{Name: "packager", Path: a.cfg.Packager, Args: args, Files: files, Stdout: io.Discard})
+	p, err := a.start(ctx, proc.Spec{Name: "packager", Path: a.cfg.Packager, Args: args, Files: files, Stdout: io.Discard})
 	if err != nil {
 		return nil, transient(CodePackFailed, "the packager could not start", err)
 	}

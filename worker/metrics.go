@@ -37,6 +37,7 @@ type Metrics struct {
 	attempts     *prometheus.CounterVec
 	adopted      *prometheus.CounterVec
 	running      *prometheus.GaugeVec
+	waiting      prometheus.Gauge
 	stages       *prometheus.HistogramVec
 	speed        prometheus.Histogram
 	media        prometheus.Counter
@@ -56,6 +57,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		adopted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealcast_adopted_tasks_total", Help: "Tasks from the queue that came without a job row, by what became of them.",
 		}, []string{"result"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sealcast_admission_waiting", Help: "Doorbells that wait here for the memory of their attempt.",
+		}),
 		running: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sealcast_attempts_running", Help: "Attempts that run now, by queue.",
 		}, []string{"queue"}),
@@ -91,7 +95,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.dependencies.WithLabelValues("redis")
 	m.dependencies.WithLabelValues("s3")
 	if reg != nil {
-		reg.MustRegister(m.jobs, m.attempts, m.adopted, m.running, m.stages, m.speed, m.media, m.dependencies)
+		reg.MustRegister(m.jobs, m.attempts, m.adopted, m.running, m.waiting, m.stages, m.speed, m.media, m.dependencies)
 	}
 	return m
 }

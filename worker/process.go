@@ -44,6 +44,11 @@ func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error
 		return errLater // shutting down, or every slot is taken
 	}
 	defer leave()
+	giveBack, ok := w.memory.enter(w.draining)
+	if !ok {
+		return errLater
+	}
+	defer giveBack()
 	asked := time.Now()
 	job, err := w.cfg.Store.Claim(ctx, bell.JobID, bell.DispatchSeq, w.cfg.Name, w.cfg.Lease)
 	switch {
@@ -159,12 +164,20 @@ func (a *attempt) issueKeys(ctx context.Context, options pipeline.Options, publi
 	return keys, nil
 }
 
+// largeNice is the priority of the children of large jobs: who waits for a
+// short film does not wait for a long one beside it. The number of threads is
+// no way to share cores: the encoder's output depends on it.
+const largeNice = 5
+
 func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key, reporter *reporter) pipeline.Request {
 	req := pipeline.Request{
 		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
 		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
 		Options: options, Poster: a.job.Type == TypeFull,
 		Progress: reporter.Report, Log: a.log,
+	}
+	if a.job.Queue == QueueLarge {
+		req.Nice = largeNice
 	}
 	if len(keys) == 0 {
 		return req

@@ -26,12 +26,16 @@ type Config struct {
 	BaseURL  string // public origin, without a trailing slash
 	Name     string // of this process in job rows; default: host and a random part
 
-	Concurrency      int           // attempts at once from QueueDefault, 1
-	LargeConcurrency int           // attempts at once from QueueLarge, 1
-	MaxSourceBytes   int64         // 0: no limit
-	MaxAttempts      int           // 3
-	DrainTimeout     time.Duration // how long a shutdown lets attempts go on, 10 min; negative: not at all
-	RetryBackoff     time.Duration // before the second attempt, then doubling, 5 s
+	Concurrency      int   // attempts at once from QueueDefault, 1
+	LargeConcurrency int   // attempts at once from QueueLarge, 1
+	MaxSourceBytes   int64 // 0: no limit
+	// AttemptMemory is reserved for each attempt, in bytes: without it none
+	// begins. 0: nothing is reserved.
+	AttemptMemory int64
+	Memory        func() (Memory, error) // HostMemory
+	MaxAttempts   int                    // 3
+	DrainTimeout  time.Duration          // how long a shutdown lets attempts go on, 10 min; negative: not at all
+	RetryBackoff  time.Duration          // before the second attempt, then doubling, 5 s
 
 	Lease          time.Duration // 15 s
 	HeartbeatEvery time.Duration // 4 s
@@ -46,6 +50,7 @@ type Config struct {
 type Worker struct {
 	cfg      Config
 	gate     *gate
+	memory   *admission
 	handlers sync.WaitGroup
 	draining chan struct{} // closed when a shutdown begins
 	now      chan struct{} // closed by Abort
@@ -93,8 +98,16 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
+	if cfg.Memory == nil {
+		cfg.Memory = HostMemory
+	}
+	memory, err := newAdmission(cfg.AttemptMemory, cfg.Memory, cfg.Metrics.waiting, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
 	return &Worker{
 		cfg:      cfg,
+		memory:   memory,
 		gate:     newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
 		draining: make(chan struct{}),
 		now:      make(chan struct{}),

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,9 +75,13 @@ type viewerConfig struct {
 }
 
 type workConfig struct {
-	Concurrency      count       `env:"WORKER_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue default run at once"`
+	Concurrency      count       `env:"WORKER_CONCURRENCY" set:"how many jobs of the queue default run at once (default: one for every four cores)"`
 	LargeConcurrency count       `env:"WORKER_LARGE_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue video:large run at once"`
 	MaxSourceBytes   byteSize    `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
+	AttemptMemory    byteSize    `env:"ATTEMPT_MEMORY" envDefault:"1536MiB" set:"the memory that must be there for a job to begin: 1536MiB, 3GiB"`
+	ChildMemory      byteSize    `env:"CHILD_MEMORY" set:"the most memory that one ffmpeg, ffprobe or packager gets: 4GiB (default: what this machine or container has, at least 4GiB)"`
+	VerifySourceHash onOff       `env:"VERIFY_SOURCE_HASH" envDefault:"on" set:"on: a job's hash is its source's SHA-256 and is compared; off: it is only a name"`
+	Sandbox          sandboxMode `env:"SANDBOX" envDefault:"auto" set:"auto: ffmpeg, ffprobe and packager run as confined as this host allows; require: fully or not at all; off: unconfined"`
 	ScratchDir       existingDir `env:"SCRATCH_DIR" set:"a folder for small working files; nothing uses it yet (default: the system's folder for temporary files)"`
 	DrainTimeout     period      `env:"DRAIN_TIMEOUT" envDefault:"10m" set:"how long running jobs may still take at shutdown: 30s, 10m"`
 }
@@ -150,6 +155,10 @@ func (c *config) load(environ environment, needs func(*config) []any) ([]setting
 	}
 	if c.Source.Bucket != "" && c.Source.Bucket == c.Media.Bucket {
 		l.fault("MEDIA_BUCKET", "is the same as SOURCE_BUCKET", "another bucket: uploads are never public, media may be")
+	}
+	if c.Work.Concurrency == 0 {
+		// An attempt keeps four cores busy; GOMAXPROCS knows a container's share.
+		c.Work.Concurrency = count(max(1, runtime.GOMAXPROCS(0)/4))
 	}
 	if c.Work.ScratchDir == "" {
 		c.Work.ScratchDir = existingDir(os.TempDir())

@@ -10,11 +10,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealcast/sealcast/internal/sandbox"
 )
 
 // whole is an environment without faults for serve.
@@ -74,10 +77,12 @@ func TestConfigDefaults(t *testing.T) {
 		cfg.Listen.Addr, cfg.Metrics.Addr, cfg.S3.Region, cfg.Work.Concurrency, cfg.Work.LargeConcurrency,
 		cfg.Work.MaxSourceBytes, time.Duration(cfg.Work.DrainTimeout), string(cfg.Work.ScratchDir),
 		cfg.Viewer.KeyLimitPerToken, cfg.Viewer.KeyLimitPerClient, cfg.Log.Level.Level, cfg.S3.Endpoint.host,
+		cfg.Work.AttemptMemory, cfg.Work.ChildMemory, cfg.Work.VerifySourceHash, cfg.Work.Sandbox,
 	}
 	want := []any{
-		listenAddr(":8080"), listenAddr("127.0.0.1:9090"), "us-east-1", count(1), count(1),
+		listenAddr(":8080"), listenAddr("127.0.0.1:9090"), "us-east-1", count(max(1, runtime.GOMAXPROCS(0)/4)), count(1),
 		byteSize(50 << 30), 10 * time.Minute, os.TempDir(), count(120), count(3000), slog.LevelInfo, "minio:9000",
+		byteSize(1536 << 20), byteSize(0), onOff(true), sandboxMode(sandbox.Auto),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -136,6 +141,10 @@ func TestConfigFaults(t *testing.T) {
 		{"concurrency", with(whole(), "WORKER_CONCURRENCY", "0"), []string{`WORKER_CONCURRENCY: is "0", which is no whole number of at least 1`}},
 		{"size", with(whole(), "MAX_SOURCE_BYTES", "5GB"), []string{`MAX_SOURCE_BYTES: is "5GB", which is no size`}},
 		{"size that overflows", with(whole(), "MAX_SOURCE_BYTES", "9999999999GiB"), []string{`MAX_SOURCE_BYTES: is "9999999999GiB", which is no size`}},
+		{"attempt memory", with(whole(), "ATTEMPT_MEMORY", "much"), []string{`ATTEMPT_MEMORY: is "much", which is no size`}},
+		{"verify source hash", with(whole(), "VERIFY_SOURCE_HASH", "yes"), []string{`VERIFY_SOURCE_HASH: is "yes", which is neither on nor off`}},
+		{"sandbox", with(whole(), "SANDBOX", "none"), []string{`SANDBOX: is "none", which is none of auto, require and off`}},
+		{"all is well", with(whole(), "VERIFY_SOURCE_HASH", "off", "SANDBOX", "require", "CHILD_MEMORY", "4GiB"), nil},
 		{"scratch", with(whole(), "SCRATCH_DIR", "/nonexistent/folder"), []string{`SCRATCH_DIR: is "/nonexistent/folder", which is no folder`}},
 		{"drain", with(whole(), "DRAIN_TIMEOUT", "10"), []string{`DRAIN_TIMEOUT: is "10", which is no positive duration`}},
 		{"log", with(whole(), "LOG_LEVEL", "loud", "LOG_FORMAT", "xml"), []string{`LOG_LEVEL: is "loud"`, `LOG_FORMAT: is "xml"`}},

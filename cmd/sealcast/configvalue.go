@@ -18,6 +18,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sealcast/sealcast/internal/sandbox"
 )
 
 // The types of the variables' values. Each checks itself in UnmarshalText; its
@@ -327,6 +329,36 @@ func (p *period) UnmarshalText(text []byte) error {
 }
 
 func (p period) String() string { return time.Duration(p).String() }
+
+// onOff is a choice between the two words.
+type onOff bool
+
+func (o *onOff) UnmarshalText(text []byte) error {
+	if s := string(text); s != "on" && s != "off" {
+		return fmt.Errorf("is %q, which is neither on nor off", text)
+	}
+	*o = string(text) == "on"
+	return nil
+}
+
+func (o onOff) String() string {
+	if o {
+		return "on"
+	}
+	return "off"
+}
+
+// sandboxMode is SANDBOX.
+type sandboxMode sandbox.Mode
+
+func (m *sandboxMode) UnmarshalText(text []byte) error {
+	mode := sandbox.Mode(text)
+	if mode != sandbox.Auto && mode != sandbox.Require && mode != sandbox.Disable {
+		return fmt.Errorf("is %q, which is none of auto, require and off", text)
+	}
+	*m = sandboxMode(mode)
+	return nil
+}
 
 // existingDir is a folder that is there.
 type existingDir string

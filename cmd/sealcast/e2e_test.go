@@ -25,12 +25,14 @@ import (
 	"github.com/sealcast/sealcast/internal/localstack"
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/internal/objstore"
+	"github.com/sealcast/sealcast/internal/sandbox"
 )
 
 // TestMain lets the test binary act as the program: scripts and end-to-end
 // tests run it under the name sealcast, which is in their PATH. The private
 // servers start with the first test that needs them.
 func TestMain(m *testing.M) {
+	sandbox.MaybeChild()
 	testscript.Main(withServers{m}, map[string]func(){"sealcast": main})
 }
 

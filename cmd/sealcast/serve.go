@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/proc"
+	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/migrations"
 	"github.com/sealcast/sealcast/pipeline"
 	"github.com/sealcast/sealcast/token"
@@ -174,10 +175,13 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 
 func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, error) {
 	runner, err := pipeline.New(pipeline.Config{
-		Sources:  p.store.Bucket(string(p.cfg.Source.Bucket)),
-		Media:    p.store.Bucket(string(p.cfg.Media.Bucket)),
-		Registry: p.registry,
-		Log:      p.log,
+		Sources:     p.store.Bucket(string(p.cfg.Source.Bucket)),
+		Media:       p.store.Bucket(string(p.cfg.Media.Bucket)),
+		Sandbox:     sandbox.Mode(p.cfg.Work.Sandbox),
+		ChildMemory: p.childMemory(),
+		TrustHash:   !bool(p.cfg.Work.VerifySourceHash),
+		Registry:    p.registry,
+		Log:         p.log,
 	})
 	if err != nil {
 		return nil, err
@@ -192,10 +196,26 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		Concurrency:      int(p.cfg.Work.Concurrency),
 		LargeConcurrency: int(p.cfg.Work.LargeConcurrency),
 		MaxSourceBytes:   int64(p.cfg.Work.MaxSourceBytes),
+		AttemptMemory:    int64(p.cfg.Work.AttemptMemory),
 		DrainTimeout:     time.Duration(p.cfg.Work.DrainTimeout),
 		Metrics:          p.metrics,
 		Log:              p.log,
 	})
+}
+
+// childMemory is CHILD_MEMORY, or all that there is. The kernel counts what a
+// child could write to, stacks and arenas of its threads too: for ffmpeg almost
+// twice what it uses. 0, no bound, where memory cannot be read.
+func (p *platform) childMemory() int64 {
+	if p.cfg.Work.ChildMemory > 0 {
+		return int64(p.cfg.Work.ChildMemory)
+	}
+	m, err := worker.HostMemory()
+	if err != nil {
+		p.log.Warn("children have no memory limit", "error", err)
+		return 0
+	}
+	return max(m.Capacity, 4<<30)
 }
 
 func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {

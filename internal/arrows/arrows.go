@@ -4,11 +4,12 @@ package arrows
 
 // Drawing is the plan; what it does not draw is forbidden.
 const Drawing = `
-cmd ─► worker ─► pipeline ─► internal/proc
+cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       ├─────► keystore ─► pgx
  │       └─────► internal/cenc
  ├──► api ─────► keystore, token, internal/cenc
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
+ └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 pipeline, keystore ─► internal/cenc        cenc, proc, token: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
@@ -23,12 +24,13 @@ var Allowed = map[string][]string{
 	"internal/proc":       {},
 	"token":               {},
 	"migrations":          {},
+	"internal/sandbox":    {"internal/proc"},
 	"internal/player":     {},
 	"internal/localstack": {},
 	"keystore":            {"internal/cenc"},
-	"pipeline":            {"internal/cenc", "internal/proc"},
-	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc"},
-	"worker":              {"pipeline", "keystore", "internal/cenc", "internal/proc"},
+	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox"},
+	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox"},
+	"worker":              {"pipeline", "keystore", "internal/cenc", "internal/proc", "internal/sandbox"},
 	"api":                 {"keystore", "token", "internal/cenc"},
 
 	// For tests only.
