@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrDeliveryNotFound: the job has no such webhook delivery.
+// ErrDeliveryNotFound says that the job has no such webhook.
 var ErrDeliveryNotFound = errors.New("webhook delivery not found")
 
 // Delivery is one event of a job and what became of it.

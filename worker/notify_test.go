@@ -405,17 +405,20 @@ func TestWebhookKilled(t *testing.T) {
 	child := exec.Command(os.Args[0], "-test.run=^TestNotifierProcess$")
 	child.Env = append(os.Environ(), notifierDSN+"="+h.dsn)
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	died := make(chan struct{})
+	started, died := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	r := newReceiver(t, func(letter, http.ResponseWriter, *http.Request) {
 		once.Do(func() { // the first reply is never seen
+			<-started
 			_ = child.Process.Kill()
 			_ = child.Wait()
 			close(died)
 		})
 	})
 	h.ended("a", r.URL, false)
-	if err := child.Start(); err != nil {
+	err := child.Start()
+	close(started)
+	if err != nil {
 		t.Fatal(err)
 	}
 	first := r.next(t)
