@@ -40,6 +40,7 @@ const (
 	CodeTypeUnknown      = "type_unknown"
 	CodeOptionsInvalid   = pipeline.CodeOptionsInvalid
 	CodeEncryptionSealed = "encryption_sealed"
+	CodeKeyReused        = "idempotency_key_reused"
 )
 
 // RequestError says why a request is refused. Both parts are fit for
@@ -65,6 +66,10 @@ type Submission struct {
 	Source      string // object key in the source bucket
 	Options     pipeline.Options
 	CallbackURL string // recorded only; empty: none
+
+	// IdempotencyKey stands for the job from now on; empty: none. No part of
+	// the digest.
+	IdempotencyKey string
 
 	// Digest names the request: two requests that mean the same have the
 	// same one, however they are spelled.
