@@ -59,7 +59,7 @@ type mediaConfig struct {
 }
 
 type apiKeyConfig struct {
-	Key headerSecret `env:"API_KEY,required" set:"a random secret of at least 16 characters for POST /api/jobs: openssl rand -hex 24"`
+	Key headerSecret `env:"API_KEY,required" set:"a random secret of at least 16 characters for /api/jobs and /api/media: openssl rand -hex 24"`
 }
 
 type tokenConfig struct {
@@ -73,10 +73,22 @@ type viewerConfig struct {
 	KeyLimitPerClient count         `env:"KEY_LIMIT_CLIENT_PER_MINUTE" envDefault:"3000" set:"key requests per minute and client address"`
 }
 
+type streamConfig struct {
+	EventStreams count `env:"MAX_EVENT_STREAMS" envDefault:"500" set:"how many event streams of jobs may be open at once"`
+}
+
+// limitConfig bounds sources where they are submitted and where they are read.
+type limitConfig struct {
+	MaxSourceBytes byteSize `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
+}
+
+type admissionConfig struct {
+	LargeSourceBytes byteSize `env:"LARGE_SOURCE_BYTES" envDefault:"4GiB" set:"sources of this size and more that come by HTTP go to the queue video:large"`
+}
+
 type workConfig struct {
 	Concurrency      count       `env:"WORKER_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue default run at once"`
 	LargeConcurrency count       `env:"WORKER_LARGE_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue video:large run at once"`
-	MaxSourceBytes   byteSize    `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
 	ScratchDir       existingDir `env:"SCRATCH_DIR" set:"a folder for small working files; nothing uses it yet (default: the system's folder for temporary files)"`
 	DrainTimeout     period      `env:"DRAIN_TIMEOUT" envDefault:"10m" set:"how long running jobs may still take at shutdown: 30s, 10m"`
 }
@@ -103,6 +115,9 @@ type config struct {
 	Token    tokenConfig
 	KEK      kekConfig
 	Viewer   viewerConfig
+	Streams  streamConfig
+	Limit    limitConfig
+	Admit    admissionConfig
 	Work     workConfig
 }
 
