@@ -74,7 +74,7 @@ func (s *server) follow(ctx context.Context, stream *eventStream, id string) {
 	heartbeat := time.NewTicker(s.heartbeat)
 	defer heartbeat.Stop()
 	for {
-		goOn := true
+		var goOn bool
 		select {
 		case <-ctx.Done():
 			return

@@ -38,7 +38,7 @@ type Deletion struct {
 
 func (d Deletion) changed() bool { return d.Generations > 0 || d.Keys > 0 || len(d.Cancelled) > 0 }
 
-// ErrAssetNotFound: nothing is known of the asset.
+// ErrAssetNotFound says that nothing is known of an asset.
 var ErrAssetNotFound = errors.New("asset not found")
 
 // DeleteAsset takes an asset off in one transaction: its publications and

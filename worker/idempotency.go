@@ -51,25 +51,27 @@ func keyed(ctx context.Context, q querier, sub Submission) (Job, error) {
 	return scanJob(q.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = $1`, id))
 }
 
-// Find gives the job that Submit would give without making one, or
-// ErrJobNotFound. A *RequestError as of Submit.
-func (s *JobStore) Find(ctx context.Context, sub Submission) (Job, error) {
+// Known reports whether Submit would give a job that is there already. A
+// *RequestError as of Submit.
+func (s *JobStore) Known(ctx context.Context, sub Submission) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	job, err := Job{}, error(pgx.ErrNoRows)
+	var err error
 	if sub.IdempotencyKey != "" {
-		job, err = keyed(ctx, s.pool, sub)
+		if _, err = keyed(ctx, s.pool, sub); err == nil {
+			return true, nil
+		}
+	}
+	if err == nil || errors.Is(err, pgx.ErrNoRows) {
+		_, err = live(ctx, s.pool, sub)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
-		job, err = live(ctx, s.pool, sub)
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Job{}, ErrJobNotFound
+		return false, nil
 	}
 	if err != nil {
-		return Job{}, fmt.Errorf("find the job of a request: %w", err)
+		return false, fmt.Errorf("look for the job of a request: %w", err)
 	}
-	return job, nil
+	return true, nil
 }
 
 // forgetKeys deletes idempotency keys a day after their use and after the end

@@ -22,8 +22,8 @@ func TestIdempotencyKey(t *testing.T) {
 		if err != nil || created || job.ID != first.ID {
 			t.Errorf("%s: %s, created %v, %v", when, job.ID, created, err)
 		}
-		if found, err := h.store.Find(t.Context(), keyedRequest(1, "k1")); err != nil || found.ID != first.ID {
-			t.Errorf("%s, found: %s, %v", when, found.ID, err)
+		if known, err := h.store.Known(t.Context(), keyedRequest(1, "k1")); err != nil || !known {
+			t.Errorf("%s: known %v, %v", when, known, err)
 		}
 	}
 	same("while queued")
@@ -31,8 +31,8 @@ func TestIdempotencyKey(t *testing.T) {
 	if _, _, err := h.store.Submit(t.Context(), keyedRequest(2, "k1"), ""); !errors.As(err, &reused) || reused.Code != CodeKeyReused {
 		t.Errorf("another request: %v", err)
 	}
-	if _, err := h.store.Find(t.Context(), keyedRequest(2, "k1")); !errors.As(err, &reused) {
-		t.Errorf("another request, found: %v", err)
+	if _, err := h.store.Known(t.Context(), keyedRequest(2, "k1")); !errors.As(err, &reused) {
+		t.Errorf("another request, known: %v", err)
 	}
 	job, err := h.store.Claim(t.Context(), first.ID, 1, "w", time.Minute)
 	if err != nil {
@@ -45,10 +45,13 @@ func TestIdempotencyKey(t *testing.T) {
 
 	// Without the key the request is a new one after the failure, and a key
 	// that comes later stands for that job too.
-	if _, err := h.store.Find(t.Context(), request(1, "")); !errors.Is(err, ErrJobNotFound) {
-		t.Errorf("found without the key: %v", err)
+	if known, err := h.store.Known(t.Context(), request(1, "")); err != nil || known {
+		t.Errorf("without the key: known %v, %v", known, err)
 	}
 	second := h.submit(request(1, ""))
+	if known, err := h.store.Known(t.Context(), keyedRequest(1, "k2")); err != nil || !known {
+		t.Errorf("a new key for a live job: known %v, %v", known, err)
+	}
 	if job, created, err := h.store.Submit(t.Context(), keyedRequest(1, "k2"), ""); err != nil || created || job.ID != second.ID {
 		t.Errorf("a key for a live job: %s, %v, %v", job.ID, created, err)
 	}

@@ -33,15 +33,14 @@ func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bo
 	}
 	sub.IdempotencyKey = req.IdempotencyKey
 	// A job that is known stays known when its source has gone.
-	job, err := s.store.Find(ctx, sub)
-	if err == nil {
-		return jobForAPI(job), false, nil
-	}
-	if !errors.Is(err, worker.ErrJobNotFound) {
+	known, err := s.store.Known(ctx, sub)
+	if err != nil {
 		return api.Job{}, false, requestProblem(err)
 	}
-	if err := s.admit(ctx, &sub); err != nil {
-		return api.Job{}, false, err
+	if !known {
+		if err := s.admit(ctx, &sub); err != nil {
+			return api.Job{}, false, err
+		}
 	}
 	job, created, err := s.store.Submit(ctx, sub, "")
 	if err != nil {
