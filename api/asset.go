@@ -43,7 +43,6 @@ func (s *server) deleteMedia(w http.ResponseWriter, r *http.Request) error {
 		s.metrics.failed(r, depPostgres)
 		return unavailable(err)
 	}
-	s.entries.forget(hash)
 	if d.RequestedAt == nil {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)

@@ -58,7 +58,7 @@ func TestDeleteMedia(t *testing.T) {
 	if by := rig.assets.by[0]; by.RequestID != a.Header.Get("X-Request-Id") || by.Client != "127.0.0.1" {
 		t.Errorf("by %+v", by)
 	}
-	// At once: what this process had remembered is forgotten.
+	// At once, although the process remembers which generation was published.
 	for _, p := range []string{"master.m3u8", testPrefix + "/video/720p/1.m4s"} {
 		if a := rig.do("GET", "/stream/"+hashA+"/"+p, ""); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s afterwards: %d", p, a.StatusCode)

@@ -126,7 +126,9 @@ func (a answer) code() string {
 // do sends a request to the raw path. Headers are "Name: value" and may repeat.
 func (r *rig) do(method, path, body string, headers ...string) answer {
 	r.t.Helper()
-	req, err := http.NewRequest(method, r.url, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(context.Background(), eventPatience) // a stream may not end
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, r.url, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -214,12 +214,6 @@ func newEntryCache(source Publications) *entryCache {
 	return &entryCache{source: source, byHash: map[string]cachedEntry{}}
 }
 
-func (c *entryCache) forget(hash string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.byHash, hash)
-}
-
 func (c *entryCache) get(ctx context.Context, hash string) (Entry, error) {
 	now := time.Now()
 	c.mu.Lock()
