@@ -35,20 +35,27 @@ type Config struct {
 	Keys         Keys
 	Jobs         JobService
 	Webhooks     Webhooks
+	Assets       Assets
 	Publications Publications
 	Objects      Objects
 
 	KeysPerToken  int           // key requests per minute and verified token
 	KeysPerClient int           // key requests per minute and client address
 	Redis         *redis.Client // shares the limits; nil, or away: each process limits by itself
+	EventStreams  int           // that may be open at once
 
 	Ready    map[string]func(context.Context) error // dependencies by name, for /readyz
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+
+	eventPoll, heartbeat time.Duration // for tests; zero: the default
 }
 
-// ErrNotFound says that a job, publication or object does not exist.
+// ErrNotFound says that a job, asset, publication or object does not exist.
 var ErrNotFound = errors.New("not found")
+
+// ErrObjectStore says that the object store did not answer.
+var ErrObjectStore = errors.New("object store did not answer")
 
 // Keys gives content keys to viewers; keystore.Store has it. An error other
 // than keystore.ErrNotFound and keystore.ErrIntegrity is answered with 503.
@@ -61,6 +68,8 @@ type Keys interface {
 type JobService interface {
 	Submit(context.Context, JobRequest) (job Job, created bool, err error)
 	Get(ctx context.Context, id string) (Job, error)
+	List(context.Context, JobFilter) ([]Job, error)           // newest first
+	GetMany(ctx context.Context, ids []string) ([]Job, error) // those that there are, in any order
 }
 
 // Publications looks published generations up. Nothing there is ErrNotFound.
@@ -93,8 +102,9 @@ type Objects interface {
 // JobRequest is a submission. Payload is the body without its type, to be
 // decoded strictly by the one who knows it.
 type JobRequest struct {
-	Type    string
-	Payload json.RawMessage
+	Type           string
+	Payload        json.RawMessage
+	IdempotencyKey string // stands for the job from now on; empty: none
 }
 
 // Job is what clients see of a job.
@@ -118,6 +128,7 @@ type server struct {
 	metrics *metrics
 	entries *entryCache
 	checks  *checks
+	hub     *hub
 }
 
 // New returns the handler of all routes. Its error lists all faults of the
@@ -138,6 +149,10 @@ func New(cfg Config) (http.Handler, error) {
 		limiter: newLimiter(cfg.Redis, m, cfg.Log),
 		entries: newEntryCache(cfg.Publications),
 		checks:  newChecks(cfg.Ready, cfg.Log),
+		hub:     newHub(cfg, m),
+	}
+	if s.heartbeat <= 0 {
+		s.heartbeat = defaultHeartbeat
 	}
 	mux := http.NewServeMux()
 	byPath := map[string][]route{}
@@ -150,7 +165,14 @@ func New(cfg Config) (http.Handler, error) {
 	// Without its own pattern ServeMux would redirect it to the one with a slash.
 	mux.Handle("/stream/{hash}", s.dispatch(nil))
 	mux.Handle("/", s.dispatch(nil))
-	return s.observe(mux), nil
+	return &handler{s.observe(mux), s.hub.drain}, nil
+}
+
+// handler is what New gives: a server from NewServer ends its event streams
+// when it shuts down.
+type handler struct {
+	http.Handler
+	endStreams func()
 }
 
 const (
@@ -173,10 +195,13 @@ type route struct {
 func (s *server) routes() []route {
 	return []route{
 		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
+		{method: "GET", path: "/api/jobs", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listJobs},
 		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
 		{method: "GET", path: "/api/jobs/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getJob},
 		{method: "GET", path: webhooksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.getWebhooks},
 		{method: "POST", path: redeliverPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRedeliver},
+		{method: "GET", path: "/api/jobs/{id}/events", auth: authAPIKey, handle: s.getEvents},
+		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
 		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
 		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},
@@ -195,10 +220,12 @@ func (cfg Config) validate() error {
 	need(cfg.Keys != nil, "a key store is needed")
 	need(cfg.Jobs != nil, "a job service is needed")
 	need(cfg.Webhooks != nil, "webhooks are needed")
+	need(cfg.Assets != nil, "an asset service is needed")
 	need(cfg.Publications != nil, "publications are needed")
 	need(cfg.Objects != nil, "an object store is needed")
 	need(cfg.KeysPerToken > 0, "key requests per minute and token: want 1 or more")
 	need(cfg.KeysPerClient > 0, "key requests per minute and client: want 1 or more")
+	need(cfg.EventStreams > 0, "event streams: want 1 or more")
 	need(cfg.Registry != nil, "a metrics registry is needed")
 	need(cfg.Log != nil, "a logger is needed")
 	if cfg.BaseURL != "" {
@@ -212,14 +239,18 @@ func (cfg Config) validate() error {
 // NewServer returns a server with all four timeouts. Routes move the read and
 // write deadlines of their own requests: a long media download is allowed, a
 // stalled one is not.
-func NewServer(addr string, handler http.Handler) *http.Server {
-	return &http.Server{
+func NewServer(addr string, h http.Handler) *http.Server {
+	srv := &http.Server{
 		Addr:              addr,
-		Handler:           handler,
+		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 	}
+	if h, ok := h.(*handler); ok {
+		srv.RegisterOnShutdown(h.endStreams)
+	}
+	return srv
 }

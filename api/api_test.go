@@ -16,13 +16,17 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/keystore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	logging.Disable() // the Redis client's own: tests take Redis away
+	goleak.VerifyTestMain(m)
+}
 
 func TestConfigFaultsTogether(t *testing.T) {
 	_, err := New(Config{BaseURL: "https://video.example.com/", CORSOrigins: []string{"*"}})
@@ -30,7 +34,7 @@ func TestConfigFaultsTogether(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, part := range []string{
-		"API key", "token secret", "key store", "job service", "publications", "object store", "and token", "and client", "registry", "logger",
+		"API key", "token secret", "key store", "job service", "asset service", "event streams", "publications", "object store", "and token", "and client", "registry", "logger",
 		"base URL", `CORS origin "*"`,
 	} {
 		if !strings.Contains(err.Error(), part) {

@@ -29,21 +29,22 @@ func parseOrigins(list []string) (origins, error) {
 	o := origins{exact: map[string]bool{}, anyPort: map[string]bool{}}
 	var faults []error
 	for _, entry := range list {
-		base, any := strings.CutSuffix(entry, ":*")
-		if err := checkOrigin(base, any); err != nil {
+		if err := CheckOrigin(entry); err != nil {
 			faults = append(faults, fmt.Errorf("CORS origin %q: %w", entry, err))
 			continue
 		}
-		if any {
+		if base, anyPort := strings.CutSuffix(entry, ":*"); anyPort {
 			o.anyPort[base] = true
 		} else {
-			o.exact[base] = true
+			o.exact[entry] = true
 		}
 	}
 	return o, errors.Join(faults...)
 }
 
-func checkOrigin(s string, anyPort bool) error {
+// CheckOrigin says what is wrong with an entry of Config.CORSOrigins.
+func CheckOrigin(entry string) error {
+	s, anyPort := strings.CutSuffix(entry, ":*")
 	if s == "*" {
 		return errors.New("list the origins that may play, not all of them")
 	}

@@ -119,7 +119,7 @@ func TestTwoOriginsAreNone(t *testing.T) {
 func TestOptions(t *testing.T) {
 	rig := newRig(t)
 	for path, allow := range map[string]string{
-		"/api/key/" + hashA: "GET, HEAD, OPTIONS", "/api/jobs": "POST, OPTIONS", "/api/jobs/1": "GET, HEAD, OPTIONS",
+		"/api/key/" + hashA: "GET, HEAD, OPTIONS", "/api/jobs": "GET, HEAD, POST, OPTIONS", "/api/jobs/1": "GET, HEAD, OPTIONS",
 	} {
 		a := rig.do("OPTIONS", path, "", "Origin: "+testOrigin)
 		if a.StatusCode != http.StatusNoContent || a.Header.Get("Allow") != allow {

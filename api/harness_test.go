@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +50,7 @@ type rig struct {
 	tokens *token.HMAC
 	keys   *fakeKeys
 	jobs   *fakeJobs
+	assets *fakeAssets
 	pubs   *fakePublications
 	store  *fakeObjects
 	log    *lockedBuffer
@@ -69,11 +73,12 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 		log: &lockedBuffer{}, reg: prometheus.NewRegistry(), spec: loadSpec(t),
 	}
 	r.pubs, r.store = newFakeMedia()
+	r.assets = &fakeAssets{pubs: r.pubs}
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Tokens:      tokens, Keys: r.keys, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Publications: r.pubs, Objects: r.store,
-		KeysPerToken: 1000, KeysPerClient: 1000,
+		Tokens:      tokens, Keys: r.keys, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
+		KeysPerToken: 1000, KeysPerClient: 1000, EventStreams: 100,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -121,7 +126,9 @@ func (a answer) code() string {
 // do sends a request to the raw path. Headers are "Name: value" and may repeat.
 func (r *rig) do(method, path, body string, headers ...string) answer {
 	r.t.Helper()
-	req, err := http.NewRequest(method, r.url, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(context.Background(), eventPatience) // a stream may not end
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, r.url, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -178,6 +185,9 @@ func (r *rig) checkSpec(req *http.Request, rawPath string, a answer) {
 		if op == nil {
 			op = item.Post
 		}
+		if op == nil {
+			op = item.Delete
+		}
 	}
 	input := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: &openapi3filter.RequestValidationInput{
@@ -199,6 +209,10 @@ func specPath(path string) (string, bool) {
 		return path, true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/key/"):
 		return "/api/key/{hash}", true
+	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
+		return "/api/jobs/{id}/events", true
+	case len(segments) == 3 && strings.HasPrefix(path, "/api/media/"):
+		return "/api/media/{hash}", true
 	case len(segments) == 3 && segments[2] != "" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && segments[3] == "webhooks":
@@ -214,6 +228,7 @@ func specPath(path string) (string, bool) {
 func init() {
 	for _, kind := range []string{
 		"application/vnd.apple.mpegurl", "application/dash+xml", "video/mp4", "video/iso.segment", "video/mp2t", "audio/mp4", "image/jpeg",
+		"text/event-stream",
 	} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
 	}
@@ -297,6 +312,89 @@ type fakeJobs struct {
 	byID     map[string]Job
 	requests []JobRequest
 	err      error
+
+	looks, atOnce, most int // of GetMany
+}
+
+func (f *fakeJobs) put(job Job) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.byID[job.ID] = job
+}
+
+func (f *fakeJobs) remove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.byID, id)
+}
+
+func (f *fakeJobs) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *fakeJobs) List(_ context.Context, filter JobFilter) ([]Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return nil, f.err
+	}
+	later := func(a, b JobPosition) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID))
+	}
+	var out []Job
+	for _, job := range f.byID {
+		behind := filter.After == nil || later(*filter.After, JobPosition{job.CreatedAt, job.ID}) < 0
+		if behind && (filter.States == nil || slices.Contains(filter.States, job.State)) {
+			out = append(out, job)
+		}
+	}
+	slices.SortFunc(out, func(a, b Job) int { return later(JobPosition{a.CreatedAt, a.ID}, JobPosition{b.CreatedAt, b.ID}) })
+	return out[:min(len(out), filter.Limit)], nil
+}
+
+func (f *fakeJobs) GetMany(_ context.Context, ids []string) ([]Job, error) {
+	f.mu.Lock()
+	f.atOnce++
+	f.most = max(f.most, f.atOnce)
+	f.mu.Unlock()
+	runtime.Gosched() // let another one in
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looks++
+	f.atOnce--
+	if f.err != nil {
+		return nil, f.err
+	}
+	var out []Job
+	for _, id := range ids {
+		if job, ok := f.byID[id]; ok {
+			out = append(out, job)
+		}
+	}
+	return out, nil
+}
+
+func (f *fakeJobs) looked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.looks
+}
+
+func (f *fakeJobs) mostAtOnce() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most
+}
+
+func (f *fakeJobs) awaitLooks(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(eventPatience); f.looked() < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody looks at the jobs")
+		}
+	}
 }
 
 func (f *fakeJobs) Submit(_ context.Context, req JobRequest) (Job, bool, error) {

@@ -39,6 +39,9 @@ func (s *server) postJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if req.IdempotencyKey, err = idempotencyKey(r.Header); err != nil {
+		return err
+	}
 	job, _, err := s.Jobs.Submit(r.Context(), req)
 	if err != nil {
 		return s.jobError(r, err)
@@ -67,10 +70,27 @@ func (s *server) jobError(r *http.Request, err error) error {
 		return p
 	case errors.Is(err, ErrNotFound):
 		return problem(http.StatusNotFound, "job_not_found", "there is no such job")
+	case errors.Is(err, ErrObjectStore):
+		s.metrics.failed(r, depObjects)
+		return unavailable(err)
 	default:
 		s.metrics.failed(r, depPostgres)
 		return unavailable(err)
 	}
+}
+
+// idempotencyKey reads the header, if it is there.
+func idempotencyKey(h http.Header) (string, error) {
+	values := h.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
+	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, invisible) {
+		return "", invalidRequest("Idempotency-Key: want one of 1 to 255 visible ASCII characters")
+	}
+	return key, nil
 }
 
 // parseJobRequest takes one JSON object with exact, unique and known names.
@@ -165,6 +185,9 @@ type wireJobError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
+
+// ended reports whether the job is in a final state.
+func (j Job) ended() bool { return j.FinishedAt != nil }
 
 func (j Job) wire() wireJob {
 	w := wireJob{

@@ -119,7 +119,7 @@ func (s *server) finish(r *http.Request, x *exchange, start time.Time, caught an
 
 func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	method := r.Method
-	if !slices.Contains([]string{"GET", "HEAD", "POST", "OPTIONS"}, method) {
+	if !slices.Contains([]string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"}, method) {
 		method = "other"
 	}
 	if x.status == 0 {
@@ -275,6 +275,7 @@ type metrics struct {
 	keyRequests *prometheus.CounterVec // status
 	keySeconds  prometheus.Histogram
 	dependency  *prometheus.CounterVec // dependency
+	streams     prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -292,11 +293,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		dependency: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealcast_api_dependency_errors_total", Help: "Errors of what the API depends on.",
 		}, []string{"dependency"}),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sealcast_event_streams", Help: "Event streams of jobs that are open.",
+		}),
 	}
 	for _, name := range []string{depPostgres, depRedis, depObjects} {
 		m.dependency.WithLabelValues(name)
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.keyRequests, m.keySeconds, m.dependency} {
+	for _, c := range []prometheus.Collector{m.requests, m.keyRequests, m.keySeconds, m.dependency, m.streams} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

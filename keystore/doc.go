@@ -6,11 +6,13 @@
 //	   kek_versions                                  content_keys
 //	   (check value, wraps)                          pending ─► active ─► retiring ─► shredded
 //	                                                               └────► revoked ──────┘
+//	                                             every state ─► shredded, when the asset is deleted
 //
 // Rows are insert-only: the key of a row never changes, so a playlist always
 // gets the key it was packaged with. A key is pending until the transaction
 // that publishes its attempt activates it; only active and retiring keys are
-// served. New keys are sealed under the primary KEK version, old ones open
+// served. A shredded row has no key any more; backups of the database keep what
+// they hold. New keys are sealed under the primary KEK version, old ones open
 // with the version that sealed them.
 //
 // One key never serves two schemes: every output of an attempt has a key of

@@ -79,6 +79,11 @@ type Store interface {
 	// ErrConflict if the asset would get a second default key; tx is then
 	// aborted.
 	Activate(ctx context.Context, tx pgx.Tx, jobID string, attempt int) (int64, error)
+
+	// Shred destroys every key of an asset within tx, the transaction that
+	// deletes the asset, and returns how many they were. The rows stay, without
+	// the key; the asset may get a new default key.
+	Shred(ctx context.Context, tx pgx.Tx, hash string) (int64, error)
 }
 
 // maxKeyURI is in bytes; a key URI stands in every media playlist.

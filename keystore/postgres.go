@@ -200,6 +200,19 @@ func (p *Postgres) Activate(ctx context.Context, tx pgx.Tx, jobID string, attemp
 	return tag.RowsAffected(), err
 }
 
+// Shred implements Store.
+func (p *Postgres) Shred(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	tag, err := tx.Exec(ctx, `
+		UPDATE content_keys
+		SET state = 'shredded', wrapped_key = NULL, wrap_nonce = NULL, row_version = row_version + 1
+		WHERE hash = $1 AND state <> 'shredded'`, hash)
+	err = databaseError(ctx, "shred content keys", err)
+	p.metrics.ended(opShred, err)
+	return tag.RowsAffected(), err
+}
+
 // errShredded is an ErrNotFound that Issue tells from a free binding.
 var errShredded = fmt.Errorf("%w: it is shredded", ErrNotFound)
 

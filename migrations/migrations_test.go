@@ -77,8 +77,9 @@ func TestApplyTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"assets", "content_keys", "goose_db_version", "jobs", "kek_versions",
-		"outbox", "publication_objects", "publications", "webhook_attempts", "webhook_deliveries",
+		"assets", "audit_log", "content_keys", "goose_db_version", "idempotency_keys", "jobs",
+		"kek_versions", "media_deletions", "outbox", "publication_objects", "publications",
+		"webhook_attempts", "webhook_deliveries",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tables (-want +got):\n%s", diff)
@@ -159,6 +160,22 @@ func TestJobRowNeverLies(t *testing.T) {
 		_, err := pool.Exec(ctx, insert, fmt.Sprint("job-", i), hash, digest, test.state, test.results, test.finished, test.lease, test.progress)
 		if (err == nil) != test.ok {
 			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+func TestAuditLogIsAppendOnly(t *testing.T) {
+	ctx := t.Context()
+	dsn, pool := database(t)
+	if err := migrations.Apply(ctx, dsn, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(ctx, `INSERT INTO audit_log (actor, action, subject, details) VALUES ('a', 'b', 'c', '{}')`); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{`UPDATE audit_log SET actor = 'x'`, `DELETE FROM audit_log`, `TRUNCATE audit_log`} {
+		if _, err := pool.Exec(ctx, sql); err == nil {
+			t.Errorf("%s: done", sql)
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// settleTime is how long an attempt may take until the memory that it
+	// warmUp is how long an attempt may take until the memory that it
 	// needs is missing from what the machine has left.
-	settleTime = 30 * time.Second
+	warmUp = 30 * time.Second
 	// admissionPatience is how long a doorbell waits here before another
 	// worker may have it. It also keeps a long queue from going round.
 	admissionPatience = 10 * time.Second
@@ -117,7 +117,7 @@ func (a *admission) refuses() string {
 	}
 	needed := a.need
 	for _, begun := range a.begun {
-		if time.Since(begun) < settleTime {
+		if time.Since(begun) < warmUp {
 			needed += a.need
 		}
 	}

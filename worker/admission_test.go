@@ -72,7 +72,7 @@ func TestAdmission(t *testing.T) {
 			t.Errorf("waited %s, want %s", waited, admissionPatience)
 		}
 		// Later they have what they need.
-		time.Sleep(settleTime)
+		time.Sleep(warmUp)
 		third, ok := enter()
 		if !ok {
 			t.Error("the third attempt fits and was refused")

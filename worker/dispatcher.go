@@ -27,6 +27,8 @@ type DispatcherConfig struct {
 	Poll      time.Duration // between looks at the outbox, 250 ms
 	ReapEvery time.Duration // between rounds of reaper and reconciler, 2 s
 	LostAfter time.Duration // a queued job is quiet for so long before Redis is asked for its doorbell, 30 s
+
+	ForgetEvery time.Duration // between deletions of old idempotency keys, 10 min
 }
 
 // Dispatcher brings outbox rows to Redis, ends expired leases and replaces
@@ -46,6 +48,7 @@ func NewDispatcher(cfg DispatcherConfig) *Dispatcher {
 	setDefault(&cfg.Poll, 250*time.Millisecond)
 	setDefault(&cfg.ReapEvery, 2*time.Second)
 	setDefault(&cfg.LostAfter, 30*time.Second)
+	setDefault(&cfg.ForgetEvery, 10*time.Minute)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -75,6 +78,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	wg.Go(func() { d.every(ctx, "dispatch", d.cfg.Poll, d.wake, d.dispatch) })
 	wg.Go(func() { d.every(ctx, "reap", d.cfg.ReapEvery, nil, d.reap) })
 	wg.Go(func() { d.every(ctx, "reconcile", d.cfg.ReapEvery, nil, d.reconcile) })
+	wg.Go(func() { d.every(ctx, "forget idempotency keys", d.cfg.ForgetEvery, nil, d.forgetKeys) })
 	wg.Wait()
 	return nil
 }
@@ -161,6 +165,14 @@ func (d *Dispatcher) reconcile(ctx context.Context) error {
 	}
 	d.Wake()
 	return nil
+}
+
+func (d *Dispatcher) forgetKeys(ctx context.Context) error {
+	n, err := d.cfg.Store.forgetKeys(ctx)
+	if n > 0 {
+		d.cfg.Log.Info("old idempotency keys deleted", "keys", n)
+	}
+	return err
 }
 
 // alive reports whether a doorbell will still ring.

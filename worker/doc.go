@@ -25,6 +25,9 @@
 // changes nothing when the row has another. An attempt that cannot reach the
 // database for 11 s ends itself before its lease ends (lease.go).
 //
+// Deleting an asset (deletion.go) cancels its queued and running jobs, so its
+// attempts are fenced, and leaves its objects to the Remover.
+//
 // Where a failure goes is decided in verdict.go alone.
 //
 // What is told of all this to a job's callback_url is written by triggers on

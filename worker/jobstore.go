@@ -78,8 +78,10 @@ func (s *JobStore) Get(ctx context.Context, id string) (Job, error) {
 
 // Submit records a job and its doorbell in one transaction. An identical
 // request that is queued, running or has succeeded gives that job and false.
-// An empty id asks for a new one. A *RequestError refuses the request:
+// An empty id asks for a new one. An idempotency key that is known gives its
+// job and false, whatever became of it. A *RequestError refuses the request:
 // CodeEncryptionSealed when the asset is published with the other choice,
+// CodeKeyReused when the idempotency key stands for another request,
 // CodeCallbackRefused and CodeWebhooksOff when nobody can be told about it.
 func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job Job, created bool, err error) {
 	if id == "" {
@@ -95,7 +97,7 @@ func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job J
 	defer cancel()
 	for range 3 { // the live job may end between two statements
 		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			job, created, err = submit(ctx, tx, sub, id)
+			job, created, err = submitKeyed(ctx, tx, sub, id)
 			return err
 		})
 		if !errors.Is(err, errGone) {
@@ -128,9 +130,7 @@ func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, boo
 		return Job{}, false, err
 	}
 	// The insert waited for a concurrent one to commit, so it is visible now.
-	job, err = scanJob(tx.QueryRow(ctx, `
-		SELECT `+jobColumns+` FROM jobs
-		WHERE request_digest = $1 AND state IN ('queued', 'running', 'succeeded')`, sub.Digest[:]))
+	job, err = live(ctx, tx, sub)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return job, false, err
 	}
@@ -144,6 +144,14 @@ func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, boo
 		return Job{}, false, errIDTaken
 	}
 	return job, false, nil
+}
+
+// live reads the job that a request without an idempotency key would give.
+func live(ctx context.Context, q querier, sub Submission) (Job, error) {
+	return scanJob(q.QueryRow(ctx, `
+		SELECT `+jobColumns+` FROM jobs
+		WHERE request_digest = $1 AND state IN ('queued', 'running', 'succeeded') AND asset_deleted_at IS NULL`,
+		sub.Digest[:]))
 }
 
 // checkSeal refuses another encryption choice than the published one.

@@ -95,6 +95,10 @@ func (s *JobStore) publishOnce(ctx context.Context, req PublishRequest, keys Act
 }
 
 func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator) error {
+	// Whoever deletes the asset waits, or has cancelled the job by then.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, req.Hash); err != nil {
+		return fmt.Errorf("lock the asset: %w", err)
+	}
 	// The row lock keeps the reaper away until the end.
 	var held string
 	err := tx.QueryRow(ctx, `

@@ -41,6 +41,7 @@ const (
 	CodeEncryptionSealed = "encryption_sealed"
 	CodeCallbackRefused  = "callback_refused"
 	CodeWebhooksOff      = "webhooks_off"
+	CodeKeyReused        = "idempotency_key_reused"
 )
 
 // RequestError says why a request is refused. Both parts are fit for
@@ -66,6 +67,10 @@ type Submission struct {
 	Source      string // object key in the source bucket
 	Options     pipeline.Options
 	CallbackURL string // where webhooks go; empty: none
+
+	// IdempotencyKey stands for the job from now on; empty: none. No part of
+	// the digest.
+	IdempotencyKey string
 
 	// Digest names the request: two requests that mean the same have the
 	// same one, however they are spelled.

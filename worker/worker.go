@@ -122,7 +122,7 @@ func (w *Worker) Abort() { w.once.Do(func() { close(w.now) }) }
 // go on for DrainTimeout, then they are ended and their jobs released. It
 // returns only when every handler has returned, and so every child is reaped.
 func (w *Worker) Run(ctx context.Context) error {
-	if err := checkPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
+	if err := CheckPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
 		return err
 	}
 	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
@@ -202,8 +202,8 @@ func (w *Worker) answer(handle asynq.HandlerFunc, types ...string) asynq.Handler
 	}
 }
 
-// checkPolicy refuses a Redis that may throw tasks away when it is full.
-func checkPolicy(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) error {
+// CheckPolicy refuses a Redis that may throw tasks away when it is full.
+func CheckPolicy(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	if err := rdb.Ping(ctx).Err(); err != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/objstore"
@@ -16,8 +18,11 @@ import (
 
 // jobService shows the worker's job store to the API.
 type jobService struct {
-	store *worker.JobStore
-	wake  func() // tells the dispatcher that there is something to send
+	store      *worker.JobStore
+	wake       func() // tells the dispatcher that there is something to send
+	sources    *objstore.Bucket
+	maxBytes   int64 // of a source
+	largeBytes int64 // from this size on a source is for the queue of big files
 }
 
 // Submit implements api.JobService.
@@ -25,6 +30,17 @@ func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bo
 	sub, err := worker.ParseSubmission(req.Type, req.Payload)
 	if err != nil {
 		return api.Job{}, false, requestProblem(err)
+	}
+	sub.IdempotencyKey = req.IdempotencyKey
+	// A job that is known stays known when its source has gone.
+	known, err := s.store.Known(ctx, sub)
+	if err != nil {
+		return api.Job{}, false, requestProblem(err)
+	}
+	if !known {
+		if err := s.admit(ctx, &sub); err != nil {
+			return api.Job{}, false, err
+		}
 	}
 	job, created, err := s.store.Submit(ctx, sub, "")
 	if err != nil {
@@ -34,6 +50,56 @@ func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bo
 		s.wake()
 	}
 	return jobForAPI(job), created, nil
+}
+
+// statTimeout bounds the look at a source.
+const statTimeout = 5 * time.Second
+
+// admit looks at the source before it is queued: it must be there and not too
+// large, and a big one has a queue of its own.
+func (s jobService) admit(ctx context.Context, sub *worker.Submission) error {
+	ctx, cancel := context.WithTimeout(ctx, statTimeout)
+	defer cancel()
+	info, err := s.sources.Stat(ctx, sub.Source)
+	switch {
+	case errors.Is(err, pipeline.ErrObjectNotFound):
+		return &api.Problem{Status: http.StatusUnprocessableEntity, Code: pipeline.CodeSourceNotFound, Detail: "source: there is no such object"}
+	case err != nil:
+		return fmt.Errorf("%w: %w", api.ErrObjectStore, err)
+	case info.Size > s.maxBytes:
+		return &api.Problem{
+			Status: http.StatusRequestEntityTooLarge, Code: pipeline.CodeSourceTooLarge,
+			Detail: fmt.Sprintf("source: it has %d bytes, and at most %d are taken", info.Size, s.maxBytes),
+		}
+	case info.Size >= s.largeBytes:
+		sub.Queue = worker.QueueLarge
+	}
+	return nil
+}
+
+// List implements api.JobService.
+func (s jobService) List(ctx context.Context, f api.JobFilter) ([]api.Job, error) {
+	filter := worker.JobFilter{Types: f.Types, Hash: f.Hash, Limit: f.Limit}
+	for _, state := range f.States {
+		filter.States = append(filter.States, worker.State(state))
+	}
+	if f.After != nil {
+		filter.Before = &worker.Position{CreatedAt: f.After.CreatedAt, ID: f.After.ID}
+	}
+	return jobsForAPI(s.store.List(ctx, filter))
+}
+
+// GetMany implements api.JobService.
+func (s jobService) GetMany(ctx context.Context, ids []string) ([]api.Job, error) {
+	return jobsForAPI(s.store.GetMany(ctx, ids))
+}
+
+func jobsForAPI(jobs []worker.Job, err error) ([]api.Job, error) {
+	var out []api.Job
+	for _, job := range jobs {
+		out = append(out, jobForAPI(job))
+	}
+	return out, err
 }
 
 // Get implements api.JobService.
@@ -56,7 +122,7 @@ func requestProblem(err error) error {
 	}
 	status := http.StatusUnprocessableEntity // understood, and cannot be processed as asked (RFC 9110, 15.5.21)
 	switch refused.Code {
-	case worker.CodeEncryptionSealed:
+	case worker.CodeEncryptionSealed, worker.CodeKeyReused:
 		status = http.StatusConflict
 	case worker.CodePayloadInvalid, worker.CodeTypeUnknown:
 		status = http.StatusBadRequest
@@ -73,6 +139,26 @@ func jobForAPI(j worker.Job) api.Job {
 		Attempt: j.Attempt, ErrorCode: j.ErrorCode, ErrorMessage: j.ErrorMessage, Results: j.Results,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
 	}
+}
+
+// assets lets the API take assets off.
+type assets struct {
+	store *worker.JobStore
+	keys  worker.Shredder
+}
+
+// Delete implements api.Assets.
+func (a assets) Delete(ctx context.Context, hash string, by api.Caller) (api.Deletion, error) {
+	d, err := a.store.DeleteAsset(ctx, hash, worker.Origin{
+		Actor:   "api_key", // there is one
+		Details: map[string]any{"request_id": by.RequestID, "client": by.Client},
+	}, a.keys)
+	if errors.Is(err, worker.ErrAssetNotFound) {
+		return api.Deletion{}, api.ErrNotFound
+	}
+	return api.Deletion{
+		Generations: d.Generations, Keys: d.Keys, CancelledJobs: d.Cancelled, RequestedAt: d.RequestedAt,
+	}, err
 }
 
 // publications shows what is published to the API.

@@ -18,7 +18,7 @@ const (
 	exitFailure     = 1   // something failed; the last line on stderr says what
 	exitUsage       = 2   // wrong arguments or configuration
 	exitJobFailed   = 3   // submit: the job ended as failed or cancelled
-	exitInterrupted = 130 // demo, submit: ended by a signal before the end
+	exitInterrupted = 130 // dev, demo, submit: ended by a signal before the end
 )
 
 // command is one subcommand: what its help says, and what it does.

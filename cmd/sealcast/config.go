@@ -60,7 +60,7 @@ type mediaConfig struct {
 }
 
 type apiKeyConfig struct {
-	Key headerSecret `env:"API_KEY,required" set:"a random secret of at least 16 characters for POST /api/jobs: openssl rand -hex 24"`
+	Key headerSecret `env:"API_KEY,required" set:"a random secret of at least 16 characters for /api/jobs and /api/media: openssl rand -hex 24"`
 }
 
 type tokenConfig struct {
@@ -74,10 +74,22 @@ type viewerConfig struct {
 	KeyLimitPerClient count         `env:"KEY_LIMIT_CLIENT_PER_MINUTE" envDefault:"3000" set:"key requests per minute and client address"`
 }
 
+type streamConfig struct {
+	EventStreams count `env:"MAX_EVENT_STREAMS" envDefault:"500" set:"how many event streams of jobs may be open at once"`
+}
+
+// limitConfig bounds sources where they are submitted and where they are read.
+type limitConfig struct {
+	MaxSourceBytes byteSize `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
+}
+
+type admissionConfig struct {
+	LargeSourceBytes byteSize `env:"LARGE_SOURCE_BYTES" envDefault:"4GiB" set:"sources of this size and more that come by HTTP go to the queue video:large"`
+}
+
 type workConfig struct {
 	Concurrency      count       `env:"WORKER_CONCURRENCY" set:"how many jobs of the queue default run at once (default: one for every four cores)"`
 	LargeConcurrency count       `env:"WORKER_LARGE_CONCURRENCY" envDefault:"1" set:"how many jobs of the queue video:large run at once"`
-	MaxSourceBytes   byteSize    `env:"MAX_SOURCE_BYTES" envDefault:"50GiB" set:"the largest source that is taken, in bytes or as 500MiB, 50GiB"`
 	AttemptMemory    byteSize    `env:"ATTEMPT_MEMORY" envDefault:"1536MiB" set:"the memory that must be there for a job to begin: 1536MiB, 3GiB"`
 	ChildMemory      byteSize    `env:"CHILD_MEMORY" set:"the most memory that one ffmpeg, ffprobe or packager gets: 4GiB (default: what this machine or container has, at least 4GiB)"`
 	VerifySourceHash onOff       `env:"VERIFY_SOURCE_HASH" envDefault:"on" set:"on: a job's hash is its source's SHA-256 and is compared; off: it is only a name"`
@@ -115,6 +127,9 @@ type config struct {
 	KEK      kekConfig
 	Viewer   viewerConfig
 	Webhook  webhookConfig
+	Streams  streamConfig
+	Limit    limitConfig
+	Admit    admissionConfig
 	Work     workConfig
 }
 

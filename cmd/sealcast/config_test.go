@@ -75,7 +75,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	got := []any{
 		cfg.Listen.Addr, cfg.Metrics.Addr, cfg.S3.Region, cfg.Work.Concurrency, cfg.Work.LargeConcurrency,
-		cfg.Work.MaxSourceBytes, time.Duration(cfg.Work.DrainTimeout), string(cfg.Work.ScratchDir),
+		cfg.Limit.MaxSourceBytes, time.Duration(cfg.Work.DrainTimeout), string(cfg.Work.ScratchDir),
 		cfg.Viewer.KeyLimitPerToken, cfg.Viewer.KeyLimitPerClient, cfg.Log.Level.Level, cfg.S3.Endpoint.host,
 		cfg.Work.AttemptMemory, cfg.Work.ChildMemory, cfg.Work.VerifySourceHash, cfg.Work.Sandbox,
 	}
@@ -131,11 +131,11 @@ func TestConfigFaults(t *testing.T) {
 		{"KEK_PRIMARY of no version", with(whole(), "KEK_PRIMARY", "3"), []string{"KEK_PRIMARY: names version 3, and KEK_3 is not set"}},
 		{"KEK_PRIMARY is no number", with(whole(), "KEK_PRIMARY", "two"), []string{`KEK_PRIMARY: is "two", which is no whole number of at least 1`}},
 		{"no KEK at all", with(whole(), "KEK_1", "", "KEK_2", ""), []string{"KEK_<n>: is not set for any version"}},
-		{"every origin", with(whole(), "CORS_ORIGINS", "*"), []string{"CORS_ORIGINS: is *, but each origin must be named"}},
-		{"origin with a slash", with(whole(), "CORS_ORIGINS", "https://a.example,https://b.example/"), []string{`CORS_ORIGINS: has the entry "https://b.example/", which has a path or ends in a slash`}},
-		{"origin with a host wildcard", with(whole(), "CORS_ORIGINS", "https://*.example"), []string{`CORS_ORIGINS: has the entry "https://*.example"; only the port may be *`}},
-		{"origin null", with(whole(), "CORS_ORIGINS", "null"), []string{`CORS_ORIGINS: has the entry "null", which does not begin with http:// or https://`}},
-		{"origin with its default port", with(whole(), "CORS_ORIGINS", "https://a.example:443"), []string{`CORS_ORIGINS: has the entry "https://a.example:443"; browsers leave the default port out, and so must this`}},
+		{"every origin", with(whole(), "CORS_ORIGINS", "*"), []string{`CORS_ORIGINS: has the entry "*": list the origins that may play, not all of them`}},
+		{"origin with a slash", with(whole(), "CORS_ORIGINS", "https://a.example,https://b.example/"), []string{`CORS_ORIGINS: has the entry "https://b.example/": want scheme://host or scheme://host:port in lower case, without a path`}},
+		{"origin with a host wildcard", with(whole(), "CORS_ORIGINS", "https://*.example"), []string{`CORS_ORIGINS: has the entry "https://*.example": want scheme://host or scheme://host:port in lower case, without a path`}},
+		{"origin null", with(whole(), "CORS_ORIGINS", "null"), []string{`CORS_ORIGINS: has the entry "null": want scheme://host or scheme://host:port in lower case, without a path`}},
+		{"origin with its default port", with(whole(), "CORS_ORIGINS", "https://a.example:443"), []string{`CORS_ORIGINS: has the entry "https://a.example:443": browsers leave the default port out, and so must this`}},
 		{"proxies", with(whole(), "TRUSTED_PROXIES", "10.0.0.0/8,proxy"), []string{`TRUSTED_PROXIES: has the entry "proxy", which is neither an address nor a CIDR`}},
 		{"listen address", with(whole(), "LISTEN_ADDR", "8080"), []string{`LISTEN_ADDR: is "8080", which is no host:port`}},
 		{"concurrency", with(whole(), "WORKER_CONCURRENCY", "0"), []string{`WORKER_CONCURRENCY: is "0", which is no whole number of at least 1`}},

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/internal/webhook"
 )
@@ -231,23 +232,8 @@ type corsOrigin string
 
 func (o *corsOrigin) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
-	plain, _ := strings.CutSuffix(s, ":*")
-	u, err := parseHTTP(plain)
-	switch {
-	case s == "*":
-		return errors.New("is *, but each origin must be named")
-	case err != nil:
-		return fmt.Errorf("has the entry %q, which %w", s, err)
-	case u.Path != "":
-		return fmt.Errorf("has the entry %q, which has a path or ends in a slash", s)
-	case s != strings.ToLower(s):
-		return fmt.Errorf("has the entry %q; browsers send origins in lower case", s)
-	case strings.Contains(u.Host, "*"):
-		return fmt.Errorf("has the entry %q; only the port may be *", s)
-	case u.Port() != "" && plain != s:
-		return fmt.Errorf("has the entry %q, which has two ports", s)
-	case (u.Scheme == "http" && u.Port() == "80") || (u.Scheme == "https" && u.Port() == "443"):
-		return fmt.Errorf("has the entry %q; browsers leave the default port out, and so must this", s)
+	if err := api.CheckOrigin(s); err != nil {
+		return fmt.Errorf("has the entry %q: %w", s, err)
 	}
 	*o = corsOrigin(s)
 	return nil

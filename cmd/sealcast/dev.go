@@ -28,7 +28,7 @@ secrets and ports are kept below -dir. For other shells it writes dev.env there:
   . .sealcast/dev.env && sealcast submit film.mp4
 Ctrl-C ends all of it within 10 s.`,
 		needs: func(c *config) []any { return []any{&c.Log} },
-		exits: []int{exitOK, exitFailure, exitUsage},
+		exits: []int{exitOK, exitFailure, exitUsage, exitInterrupted},
 		newFlags: func(fs *flag.FlagSet) action {
 			dir := fs.String("dir", defaultDevDir, "`folder` for data, secrets and dev.env")
 			return func(ctx context.Context, s *session) error { return dev(ctx, s, *dir) }

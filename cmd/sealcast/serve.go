@@ -42,21 +42,21 @@ func (r roles) name() string {
 
 func apiNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Media,
-		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Webhook, &c.Log,
+		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
+		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Streams, &c.Limit, &c.Admit, &c.Webhook, &c.Log,
 	}
 }
 
 func workerNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Webhook, &c.Work, &c.Log,
+		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Limit, &c.Webhook, &c.Work, &c.Log,
 	}
 }
 
 func serveNeeds(c *config) []any {
 	return []any{
 		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
-		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Webhook, &c.Work, &c.Log,
+		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Streams, &c.Limit, &c.Admit, &c.Webhook, &c.Work, &c.Log,
 	}
 }
 
@@ -157,7 +157,10 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, w.Run)
+		remover := worker.NewRemover(worker.RemoverConfig{
+			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Metrics: p.metrics, Log: p.log,
+		})
+		parts = append(parts, w.Run, remover.Run)
 		n, err := p.newNotifier(ctx)
 		if err != nil {
 			return nil, err
@@ -202,7 +205,7 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		BaseURL:          string(p.cfg.Public.BaseURL),
 		Concurrency:      int(p.cfg.Work.Concurrency),
 		LargeConcurrency: int(p.cfg.Work.LargeConcurrency),
-		MaxSourceBytes:   int64(p.cfg.Work.MaxSourceBytes),
+		MaxSourceBytes:   int64(p.cfg.Limit.MaxSourceBytes),
 		AttemptMemory:    int64(p.cfg.Work.AttemptMemory),
 		DrainTimeout:     time.Duration(p.cfg.Work.DrainTimeout),
 		Metrics:          p.metrics,
@@ -235,17 +238,22 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 		return nil, err
 	}
 	cfg := api.Config{
-		BaseURL:       string(p.cfg.Public.BaseURL),
-		APIKey:        apiKey,
-		Tokens:        tokens,
-		Keys:          p.keys,
-		Jobs:          jobService{p.jobs, dispatcher.Wake},
+		BaseURL: string(p.cfg.Public.BaseURL),
+		APIKey:  apiKey,
+		Tokens:  tokens,
+		Keys:    p.keys,
+		Jobs: jobService{
+			store: p.jobs, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
+		},
 		Webhooks:      webhooks{p.jobs},
+		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),
 		KeysPerClient: int(p.cfg.Viewer.KeyLimitPerClient),
 		Redis:         p.redis,
+		EventStreams:  int(p.cfg.Streams.EventStreams),
 		Ready: map[string]func(context.Context) error{
 			"postgres": p.pool.Ping,
 			"redis":    func(ctx context.Context) error { return p.redis.Ping(ctx).Err() },

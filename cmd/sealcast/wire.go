@@ -64,16 +64,14 @@ func (p *platform) connect(ctx context.Context, r roles) (err error) {
 	if err := migrations.Current(ctx, p.pool); err != nil {
 		return err
 	}
-	if p.redis, err = openRedis(ctx, p.cfg.Redis.URL); err != nil {
+	if p.redis, err = openRedis(ctx, p.cfg.Redis.URL, p.log); err != nil {
 		return err
 	}
 	if p.store, err = objstore.New(p.cfg.S3.client()); err != nil {
 		return err
 	}
-	if r.work {
-		if err := checkBucket(ctx, p.store, "SOURCE_BUCKET", p.cfg.Source.Bucket); err != nil {
-			return err
-		}
+	if err := checkBucket(ctx, p.store, "SOURCE_BUCKET", p.cfg.Source.Bucket); err != nil {
+		return err
 	}
 	return checkBucket(ctx, p.store, "MEDIA_BUCKET", p.cfg.Media.Bucket)
 }
@@ -134,7 +132,7 @@ func openPool(ctx context.Context, dsn databaseURL, name string) (*pgxpool.Pool,
 
 // openRedis connects to the queue's Redis and refuses one that throws tasks
 // away when its memory is full.
-func openRedis(ctx context.Context, u redisURL) (*redis.Client, error) {
+func openRedis(ctx context.Context, u redisURL, log *slog.Logger) (*redis.Client, error) {
 	opt, err := redis.ParseURL(u.reveal())
 	if err != nil {
 		return nil, errors.New("REDIS_URL is no Redis URL")
@@ -144,11 +142,7 @@ func openRedis(ctx context.Context, u redisURL) (*redis.Client, error) {
 	client := redis.NewClient(opt)
 	ctx, cancel := context.WithTimeout(ctx, startupTimeout)
 	defer cancel()
-	info, err := client.Info(ctx, "memory").Result()
-	if err == nil {
-		err = checkEviction(info)
-	}
-	if err != nil {
+	if err := worker.CheckPolicy(ctx, client, log); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to the queue (REDIS_URL): %w", err), client.Close())
 	}
 	return client, nil
@@ -161,17 +155,6 @@ type redisLog struct{ log *slog.Logger }
 // Printf implements the client's logging interface.
 func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
 	l.log.WarnContext(ctx, "redis client", "detail", fmt.Sprintf(format, args...))
-}
-
-// checkEviction reads the policy from INFO memory.
-func checkEviction(info string) error {
-	for line := range strings.Lines(info) {
-		policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
-		if ok && policy != "noeviction" {
-			return fmt.Errorf("its maxmemory-policy is %s and would lose tasks; set it to noeviction", policy)
-		}
-	}
-	return nil
 }
 
 func checkBucket(ctx context.Context, store *objstore.Client, variable string, name bucketName) error {

@@ -17,7 +17,7 @@ import (
 func TestRequestProblem(t *testing.T) {
 	for code, status := range map[string]int{
 		worker.CodeEncryptionSealed: 409, worker.CodePayloadInvalid: 400, worker.CodeTypeUnknown: 400,
-		worker.CodePayloadTooLarge: 413, worker.CodeOptionsInvalid: 422,
+		worker.CodePayloadTooLarge: 413, worker.CodeOptionsInvalid: 422, worker.CodeKeyReused: 409,
 	} {
 		err := requestProblem(fmt.Errorf("submit: %w", &worker.RequestError{Code: code, Message: "why"}))
 		var p *api.Problem
@@ -28,18 +28,6 @@ func TestRequestProblem(t *testing.T) {
 	away := errors.New("the database is away")
 	if got := requestProblem(away); got != away { //nolint:errorlint // the same value
 		t.Errorf("another error became %v", got)
-	}
-}
-
-func TestCheckEviction(t *testing.T) {
-	for info, ok := range map[string]bool{
-		"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n": true,
-		"# Memory\r\nmaxmemory_policy:allkeys-lru\r\n":               false,
-		"maxmemory_policy:volatile-ttl":                              false,
-	} {
-		if err := checkEviction(info); (err == nil) != ok {
-			t.Errorf("%q: %v", info, err)
-		}
 	}
 }
 

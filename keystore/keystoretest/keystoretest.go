@@ -43,6 +43,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		"default and kid":                        defaultAndKID,
 		"key of another asset":                   keyOfAnotherAsset,
 		"states":                                 states,
+		"shred":                                  shred,
 		"old KEK versions open":                  oldVersionsOpen,
 		"absent KEK version is an error":         absentVersion,
 		"exchanged columns do not open":          exchangedColumns,

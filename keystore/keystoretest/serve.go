@@ -182,6 +182,63 @@ func states(t *testing.T, h Harness) {
 	}
 }
 
+func shred(t *testing.T, h Harness) {
+	s := h.Open(t, ring(t, 1))
+	keys := []keystore.Key{issue(t, s, request(1)), issue(t, s, second(request(1)))}
+	publish(t, h, s, "job-1", 1)
+	pending := second(request(1))
+	pending.Attempt = 2
+	keys = append(keys, issue(t, s, pending))
+	r := request(2)
+	r.JobID = otherJob
+	theirs := issue(t, s, r)
+	publish(t, h, s, otherJob, 1)
+
+	shredAll := func(commit error) (n int64) {
+		t.Helper()
+		err := pgx.BeginFunc(t.Context(), h.Pool, func(tx pgx.Tx) (err error) {
+			if n, err = s.Shred(t.Context(), tx, asset(1)); err == nil {
+				err = commit
+			}
+			return err
+		})
+		if !errors.Is(err, commit) {
+			t.Fatal(err)
+		}
+		return n
+	}
+	shredAll(errors.New("roll back"))
+	same(t, served(t, s, asset(1), nil), active(keys[0]))
+
+	if n := shredAll(nil); n != 3 {
+		t.Errorf("%d keys shredded, want 3", n)
+	}
+	for _, key := range keys {
+		notServed(t, s, asset(1), key.KID)
+		if _, err := s.Get(t.Context(), asset(1), key.KID); !errors.Is(err, keystore.ErrNotFound) {
+			t.Errorf("get: %v, want ErrNotFound", err)
+		}
+	}
+	var left int
+	if err := h.Pool.QueryRow(t.Context(), `SELECT count(*) FROM content_keys WHERE hash = $1 AND num_nonnulls(wrapped_key, wrap_nonce) > 0`,
+		asset(1)).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d wrapped keys are left, %v", left, err)
+	}
+	if n := shredAll(nil); n != 0 {
+		t.Errorf("%d keys shredded twice", n)
+	}
+	same(t, served(t, s, asset(2), nil), active(theirs))
+	if _, err := s.Issue(t.Context(), request(1)); !errors.Is(err, keystore.ErrConflict) {
+		t.Errorf("the shredded binding: %v, want ErrConflict", err)
+	}
+
+	again := request(1) // the asset comes back
+	again.JobID = "job-3"
+	fresh := issue(t, s, again)
+	publish(t, h, s, "job-3", 1)
+	same(t, served(t, s, asset(1), nil), active(fresh))
+}
+
 func keysRedact(t *testing.T, h Harness) {
 	keys := ring(t, 1)
 	s := h.Open(t, keys)

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/sealcast/sealcast/internal/localstack"
 )
 
@@ -40,6 +42,7 @@ var (
 // Run runs the tests of a package, stops the stack if one of them started it,
 // and returns the exit code. TestMain calls it.
 func Run(m *testing.M) int {
+	logging.Disable() // the Redis client's own: tests take Redis away
 	inside.Store(true)
 	code := m.Run()
 	inside.Store(false)

@@ -1,0 +1,62 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// Assets takes assets off. An asset of which nothing is known is ErrNotFound.
+type Assets interface {
+	Delete(ctx context.Context, hash string, by Caller) (Deletion, error)
+}
+
+// Caller says who sent a request, for the audit log.
+type Caller struct {
+	RequestID string
+	Client    string // address
+}
+
+// Deletion is what the deletion of an asset has done.
+type Deletion struct {
+	Generations   int64    // that are served no more
+	Keys          int64    // that are shredded
+	CancelledJobs []string // that were queued or running
+	// RequestedAt is when the removal of the objects was asked for; nil when
+	// none is left.
+	RequestedAt *time.Time
+}
+
+// deleteMedia takes an asset off. When nothing of it is left, the answer is 204.
+func (s *server) deleteMedia(w http.ResponseWriter, r *http.Request) error {
+	hash, x := r.PathValue("hash"), exchangeOf(r)
+	unknown := problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
+	if !isHash(hash) {
+		return unknown
+	}
+	d, err := s.Assets.Delete(r.Context(), hash, Caller{RequestID: x.id, Client: x.client.String()})
+	if errors.Is(err, ErrNotFound) {
+		return unknown
+	}
+	if err != nil {
+		s.metrics.failed(r, depPostgres)
+		return unavailable(err)
+	}
+	if d.RequestedAt == nil {
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if d.CancelledJobs == nil {
+		d.CancelledJobs = []string{}
+	}
+	return writeJSON(w, http.StatusAccepted, struct {
+		Hash          string    `json:"hash"`
+		Generations   int64     `json:"generations"`
+		Keys          int64     `json:"keys_shredded"`
+		CancelledJobs []string  `json:"cancelled_jobs"`
+		Objects       string    `json:"objects"`
+		RequestedAt   time.Time `json:"requested_at"`
+	}{hash, d.Generations, d.Keys, d.CancelledJobs, "removal_pending", d.RequestedAt.UTC()})
+}
