@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sealcast/sealcast/pipeline"
@@ -58,6 +59,9 @@ func TestSourceHashMismatch(t *testing.T) {
 			_, err = l.runner.Run(t.Context(), req)
 			wantCode(t, err, pipeline.CodeSourceHashMismatch, true)
 			l.nothingPlayable(req)
+			if name == "start" && !strings.Contains(l.log.String(), "read_again_bytes=0") {
+				t.Error("a source that is read in order was read twice")
+			}
 			trusting := newLab(t, func(c *pipeline.Config) { c.Sources, c.TrustHash = l.source, true })
 			trusting.run(req)
 			req.Prefix, req.SourceKey = "0123456789abcdef-2", right
