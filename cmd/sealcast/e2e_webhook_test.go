@@ -56,9 +56,14 @@ func TestE2EWebhooks(t *testing.T) {
 			return called{}
 		}
 	}
+	text := filepath.Join(t.TempDir(), "text.mp4") // a source that fails at once
+	if err := os.WriteFile(text, []byte("no film\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hash, source := r.upload(text)
 	key := "X-API-Key: " + r.env["API_KEY"]
 	submit := func(callback string) answer {
-		body := fmt.Sprintf(`{"type":"video:transcode","hash":%q,"source":"nowhere.mp4","callback_url":%q}`, strings.Repeat("ab", 32), callback)
+		body := fmt.Sprintf(`{"type":"video:transcode","hash":%q,"source":%q,"callback_url":%q}`, hash, source, callback)
 		return r.do("POST", "/api/jobs", body, "Content-Type: application/json", key)
 	}
 
