@@ -60,6 +60,11 @@ type Keys interface {
 type JobService interface {
 	Submit(context.Context, JobRequest) (job Job, created bool, err error)
 	Get(ctx context.Context, id string) (Job, error)
+
+	// Cancel ends a queued or running job; done is false if it was cancelled before.
+	Cancel(ctx context.Context, id string) (job Job, done bool, err error)
+	// Retry queues a failed or cancelled job again.
+	Retry(ctx context.Context, id string) (Job, error)
 }
 
 // Publications looks published generations up. Nothing there is ErrNotFound.
@@ -174,6 +179,8 @@ func (s *server) routes() []route {
 		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
 		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
 		{method: "GET", path: "/api/jobs/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getJob},
+		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
+		{method: "POST", path: "/api/jobs/{id}/retry", timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryJob},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
 		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
 		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},

@@ -201,6 +201,8 @@ func specPath(path string) (string, bool) {
 		return "/api/key/{hash}", true
 	case len(segments) == 3 && segments[2] != "" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && (segments[3] == "cancel" || segments[3] == "retry"):
+		return "/api/jobs/{id}/" + segments[3], true
 	case len(segments) >= 3 && strings.HasPrefix(path, "/stream/"):
 		return "/stream/{hash}/{path}", true
 	}

@@ -162,8 +162,9 @@ type wireJob struct {
 }
 
 type wireJobError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Stage   *string `json:"stage"`
 }
 
 func (j Job) wire() wireJob {
@@ -176,7 +177,7 @@ func (j Job) wire() wireJob {
 		w.Stage = &j.Stage
 	}
 	if j.ErrorCode != "" {
-		w.Error = &wireJobError{j.ErrorCode, j.ErrorMessage}
+		w.Error = &wireJobError{j.ErrorCode, j.ErrorMessage, w.Stage}
 	}
 	return w
 }

@@ -125,7 +125,7 @@ func (s *JobStore) fenced(ctx context.Context, f Fence, what, sql string, args .
 		return fmt.Errorf("%s job %s: %w", what, f.JobID, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return ErrFenced
+		return whyFenced(ctx, s.pool, f)
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type attempt struct {
 	job  Job
 	log  *slog.Logger
 	made *pipeline.Presentation // once the pipeline has returned
+
+	expected *expectation
 }
 
 // runJob answers the doorbells of a queue. A handler returns nil once Postgres has the outcome, or
@@ -44,6 +46,8 @@ func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error
 		return errLater // shutting down, or every slot is taken
 	}
 	defer leave()
+	expected := w.watch.expect(bell.JobID)
+	defer expected.forget()
 	asked := time.Now()
 	job, err := w.cfg.Store.Claim(ctx, bell.JobID, bell.DispatchSeq, w.cfg.Name, w.cfg.Lease)
 	switch {
@@ -56,7 +60,7 @@ func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error
 	}
 	// asynq's context ends when Redis is away for 30 s. The lease that
 	// counts is in Postgres, so the attempt has a context of its own.
-	a := &attempt{w: w, job: job, log: w.cfg.Log.With("job_id", job.ID, "attempt", job.Attempt)}
+	a := &attempt{w: w, job: job, expected: expected, log: w.cfg.Log.With("job_id", job.ID, "attempt", job.Attempt)}
 	a.run(context.WithoutCancel(ctx), asked)
 	return nil
 }
@@ -72,10 +76,11 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 	held, lose := context.WithCancelCause(ctx)
 	working, stop := context.WithCancelCause(held)
 	defer a.w.gate.onAbort(stop)()
+	a.expected.begin(a.job.Attempt, lose)
 
 	reporter := newReporter(a.w.cfg.ProgressEvery, func(ctx context.Context, p pipeline.Progress) {
 		if err := a.progress(ctx, p); errors.Is(err, ErrFenced) {
-			lose(errFenceLost)
+			lose(lossOf(err))
 		}
 	})
 	side, endSide := context.WithCancel(context.WithoutCancel(ctx))
@@ -259,7 +264,7 @@ func (a *attempt) count(v verdict, err error) {
 
 func levelOf(outcome string) slog.Level {
 	switch outcome {
-	case outcomeSucceeded, outcomeReleased:
+	case outcomeSucceeded, outcomeReleased, outcomeCancelled:
 		return slog.LevelInfo
 	case outcomeRetried, outcomeFenced:
 		return slog.LevelWarn

@@ -31,6 +31,8 @@ func judge(err, cause error, failures, maxAttempts int, backoff time.Duration) v
 	switch {
 	case err == nil:
 		return verdict{outcome: outcomeSucceeded}
+	case errors.Is(err, errCancelled), errors.Is(cause, errCancelled):
+		return verdict{outcome: outcomeCancelled}
 	case errors.Is(err, ErrFenced), errors.Is(cause, errFenceLost), errors.Is(cause, errSelfFenced):
 		return verdict{outcome: outcomeFenced}
 	case errors.Is(err, errCommitUnknown):

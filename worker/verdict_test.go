@@ -75,7 +75,8 @@ func TestRefuseKeepsTheReason(t *testing.T) {
 
 func TestTransitions(t *testing.T) {
 	for _, final := range []State{StateSucceeded, StateFailed, StateCancelled} {
-		if !final.Final() || final.CanBecome(StateQueued) || final.CanBecome(final) {
+		retryable := final != StateSucceeded
+		if !final.Final() || final.CanBecome(StateQueued) != retryable || final.CanBecome(StateRunning) || final.CanBecome(final) {
 			t.Errorf("%s is not final", final)
 		}
 	}

@@ -46,6 +46,7 @@ type Config struct {
 type Worker struct {
 	cfg      Config
 	gate     *gate
+	watch    *watch
 	handlers sync.WaitGroup
 	draining chan struct{} // closed when a shutdown begins
 	now      chan struct{} // closed by Abort
@@ -96,6 +97,7 @@ func New(cfg Config) (*Worker, error) {
 	return &Worker{
 		cfg:      cfg,
 		gate:     newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
+		watch:    newWatch(),
 		draining: make(chan struct{}),
 		now:      make(chan struct{}),
 	}, nil
@@ -112,6 +114,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := checkPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
 		return err
 	}
+	// Cancelling works until the last attempt has ended.
+	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	var listener sync.WaitGroup
+	listener.Go(func() { w.listen(listening) })
+	defer func() { stopListening(); listener.Wait() }()
 	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
 	var servers []*asynq.Server
 	for _, s := range []struct {

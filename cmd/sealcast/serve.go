@@ -212,7 +212,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 		APIKey:        apiKey,
 		Tokens:        tokens,
 		Keys:          p.keys,
-		Jobs:          jobService{p.jobs, dispatcher.Wake},
+		Jobs:          jobService{p.jobs, p.metrics, dispatcher.Wake},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),

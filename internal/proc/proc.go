@@ -16,8 +16,10 @@ import (
 	"time"
 )
 
-// Grace is the time between TERM and KILL to a child's process group.
-const Grace = 3 * time.Second
+// Grace is the time between TERM and KILL to a child's process group. What a
+// child would still write is thrown away, and a cancelled job's children must
+// be dead within 2 s.
+const Grace = time.Second
 
 const stderrTail = 16 << 10
 
