@@ -26,11 +26,11 @@ type DispatcherConfig struct {
 
 	Poll      time.Duration // between looks at the outbox, 250 ms
 	ReapEvery time.Duration // between rounds of reaper and reconciler, 2 s
-	LostAfter time.Duration // a queued job is quiet for so long before Redis is asked for its doorbell, 30 s
+	LostAfter time.Duration // a queued job is quiet for so long before Redis is asked for its doorbell; also the time between looks at archived tasks; 30 s
 }
 
-// Dispatcher brings outbox rows to Redis, ends expired leases and replaces
-// lost doorbells. Any number may run side by side.
+// Dispatcher brings outbox rows to Redis, ends expired leases, replaces lost
+// doorbells and rescues tasks that asynq archived by accident. Any number may run side by side.
 type Dispatcher struct {
 	cfg       DispatcherConfig
 	inspector *asynq.Inspector
@@ -75,6 +75,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	wg.Go(func() { d.every(ctx, "dispatch", d.cfg.Poll, d.wake, d.dispatch) })
 	wg.Go(func() { d.every(ctx, "reap", d.cfg.ReapEvery, nil, d.reap) })
 	wg.Go(func() { d.every(ctx, "reconcile", d.cfg.ReapEvery, nil, d.reconcile) })
+	wg.Go(func() { d.every(ctx, "rescue", d.cfg.LostAfter, nil, d.rescue) })
 	wg.Wait()
 	return nil
 }

@@ -27,6 +27,7 @@ const (
 // What came of a task that an upload service enqueued.
 const (
 	adoptedNew       = "new"
+	adoptedRestarted = "restarted" // the failed or cancelled job of the task's id
 	adoptedDuplicate = "duplicate" // an identical live job exists
 	adoptedSealed    = "sealed"    // recorded as a failed job
 	adoptedRefused   = "refused"   // undecodable or foreign: archived
@@ -83,7 +84,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, o := range []string{outcomeSucceeded, outcomeFailed, outcomeRetried, outcomeReleased, outcomeFenced, outcomeLost, outcomeCancelled} {
 		m.attempts.WithLabelValues(o)
 	}
-	for _, r := range []string{adoptedNew, adoptedDuplicate, adoptedSealed, adoptedRefused} {
+	for _, r := range []string{adoptedNew, adoptedRestarted, adoptedDuplicate, adoptedSealed, adoptedRefused} {
 		m.adopted.WithLabelValues(r)
 	}
 	for _, q := range Queues {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -79,6 +80,19 @@ func retryDelay(failures int, backoff time.Duration) time.Duration {
 // refuse tells asynq never to run a task again: it is archived with the text,
 // where an operator can read it.
 func refuse(why *RequestError) error { return fmt.Errorf("%w: %w", why, asynq.SkipRetry) }
+
+// keepMark begins the text of every error with which a task is given up that
+// must not be lost. Where its retries are used up asynq archives it all the
+// same; rescue brings it back.
+const keepMark = "not adopted yet: "
+
+func notAdopted(err error) error { return fmt.Errorf("%s%w", keepMark, err) }
+
+// keepable says whether an archived task is there by accident: its handler had
+// no answer, or its worker died. Refused tasks stay.
+func keepable(lastErr string) bool {
+	return strings.HasPrefix(lastErr, keepMark) || lastErr == asynq.ErrLeaseExpired.Error()
+}
 
 // errLater tells asynq to ring again soon.
 var errLater = errors.New("not now")

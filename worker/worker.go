@@ -44,13 +44,15 @@ type Config struct {
 
 // Worker runs attempts.
 type Worker struct {
-	cfg      Config
-	gate     *gate
-	watch    *watch
-	handlers sync.WaitGroup
-	draining chan struct{} // closed when a shutdown begins
-	now      chan struct{} // closed by Abort
-	once     sync.Once
+	cfg   Config
+	gate  *gate
+	watch *watch
+
+	inspector *asynq.Inspector
+	handlers  sync.WaitGroup
+	draining  chan struct{} // closed when a shutdown begins
+	now       chan struct{} // closed by Abort
+	once      sync.Once
 }
 
 // New checks the configuration. Nothing runs until Run.
@@ -95,9 +97,12 @@ func New(cfg Config) (*Worker, error) {
 		cfg.Metrics = NewMetrics(nil)
 	}
 	return &Worker{
-		cfg:      cfg,
-		gate:     newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
-		watch:    newWatch(),
+		cfg:   cfg,
+		gate:  newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
+		watch: newWatch(),
+
+		inspector: asynq.NewInspectorFromRedisClient(cfg.Redis),
+
 		draining: make(chan struct{}),
 		now:      make(chan struct{}),
 	}, nil
