@@ -73,6 +73,7 @@ type Plan struct {
 	SegmentSeconds float64  // exact: a multiple of the GOP's duration
 	Video          []VideoPlan
 	Audio          []AudioPlan
+	Light          bool // with as little memory as goes
 }
 
 // AudioPlan is one audio rendition to make: AAC-LC, 48 kHz, stereo.

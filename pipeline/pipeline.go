@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -34,6 +35,7 @@ type Runner struct {
 	cfg     Config
 	metrics *metrics
 	tap     func(rendition string) io.Writer // tests see the encoder's streams
+	oom     []string                         // files that count the kernel's kills
 }
 
 // New checks that the tools are there.
@@ -57,7 +59,7 @@ func New(cfg Config) (*Runner, error) {
 		}
 		*tool.path = found
 	}
-	return &Runner{cfg: cfg, metrics: newMetrics(cfg.Registry)}, nil
+	return &Runner{cfg: cfg, metrics: newMetrics(cfg.Registry), oom: oomCounters()}, nil
 }
 
 var (
@@ -79,6 +81,8 @@ type attempt struct {
 	up      *uploader
 
 	renditions []*rendition
+	memory     *memoryGuard
+	starved    atomic.Bool // a child ran out of memory
 
 	mu       sync.Mutex
 	children []ChildUsage
@@ -101,7 +105,12 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	}
 	a := &attempt{cfg: r.cfg, metrics: r.metrics, tap: r.tap, req: req, log: log, track: newTracker(req.Progress)}
 	a.gateway = &gateway{store: r.cfg.Sources, abort: abort}
-	a.sink = newSink(req.Keys, r.cfg.SinkBytes)
+	a.memory = newMemoryGuard(r.oom)
+	room := r.cfg.SinkBytes
+	if req.Light {
+		room /= 2
+	}
+	a.sink = newSink(req.Keys, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, KeyPrefix(req.Hash, req.Prefix))
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
@@ -117,6 +126,9 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 		// The first cause counts, not what broke because of it.
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
+		}
+		if err := a.starvation(err); err != nil {
+			return nil, err
 		}
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
@@ -157,6 +169,9 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),
 		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio))
 
+	if a.req.Light {
+		plan = plan.light()
+	}
 	rs := renditions(plan)
 	a.renditions = rs
 	gate := newGate(a, src, plan, rs)
@@ -225,6 +240,9 @@ func (a *attempt) wait(p *proc.Process, name string) (proc.Result, error) {
 	a.mu.Lock()
 	a.children = append(a.children, ChildUsage{Name: name, CPU: res.CPU, MaxRSS: res.MaxRSS, BytesWritten: res.BytesWritten})
 	a.mu.Unlock()
+	if a.memory.blames(err) {
+		a.starved.Store(true)
+	}
 	a.log.Debug("child ended", "child", name, "cpu_seconds", res.CPU.Seconds(), "max_rss_bytes", res.MaxRSS)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.log.Warn("child failed", "child", name, "error", err, "stderr", redactKeys(res.Stderr))

@@ -23,6 +23,7 @@ type Request struct {
 	MaxSourceBytes int64  // 0: no limit
 	Options        Options
 	Poster         bool           // make poster.jpg too
+	Light          bool           // with less memory: an attempt before ran out of it
 	Keys           map[string]Key // by output name; empty for clear outputs
 
 	// StoredKey reads an output's key back from the key store, for the verify

@@ -13,7 +13,7 @@ import (
 // cancelChannel carries "<attempt> <job id>" of every cancelled job.
 const cancelChannel = "sealcast_cancel"
 
-// ErrJobFinished: the job has succeeded or failed, it cannot be cancelled.
+// ErrJobFinished tells that the job has succeeded or failed, it cannot be cancelled.
 var ErrJobFinished = errors.New("job is finished")
 
 // errCancelled is an ErrFenced whose reason is known.

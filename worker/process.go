@@ -96,7 +96,7 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 	cause := context.Cause(working)
 	stop(nil)
 	lose(nil)
-	a.settle(ctx, err, cause, time.Since(asked))
+	a.settle(ctx, err, cause, reporter, time.Since(asked))
 }
 
 // process is the recipe of an attempt.
@@ -168,7 +168,7 @@ func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key
 	req := pipeline.Request{
 		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
 		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
-		Options: options, Poster: a.job.Type == TypeFull,
+		Options: options, Poster: a.job.Type == TypeFull, Light: a.job.Light,
 		Progress: reporter.Report, Log: a.log,
 	}
 	if len(keys) == 0 {
@@ -219,9 +219,12 @@ func (a *attempt) publish(ctx context.Context, req PublishRequest) error {
 }
 
 // settle records how the attempt ended.
-func (a *attempt) settle(ctx context.Context, err, cause error, wall time.Duration) {
-	v := judge(err, cause, a.job.Failures, a.w.cfg.MaxAttempts, a.w.cfg.RetryBackoff)
+func (a *attempt) settle(ctx context.Context, err, cause error, reporter *reporter, wall time.Duration) {
+	v := judge(err, cause, a.job.Failures, a.w.cfg.MaxAttempts, a.job.Light, a.w.cfg.RetryBackoff)
 	store, fence := a.w.cfg.Store, a.job.Fence()
+	if v.outcome == outcomeFailed || v.outcome == outcomeRetried {
+		reporter.flush(context.WithoutCancel(ctx)) // the row says in which stage it was
+	}
 	var recorded error
 	switch v.outcome {
 	case outcomeSucceeded:
@@ -230,7 +233,7 @@ func (a *attempt) settle(ctx context.Context, err, cause error, wall time.Durati
 		recorded = record(ctx, func(ctx context.Context) error { return store.Fail(ctx, fence, v.code, v.message) })
 	case outcomeRetried:
 		recorded = record(ctx, func(ctx context.Context) error {
-			return store.Requeue(ctx, fence, Release{Delay: v.delay, Failure: true, Code: v.code, Message: v.message})
+			return store.Requeue(ctx, fence, Release{Delay: v.delay, Failure: true, Light: v.light, Code: v.code, Message: v.message})
 		})
 	case outcomeReleased:
 		recorded = record(ctx, func(ctx context.Context) error { return store.Requeue(ctx, fence, Release{}) })

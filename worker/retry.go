@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotRetryable: the job has neither failed nor been cancelled.
+// ErrNotRetryable tells that the job has neither failed nor been cancelled.
 var ErrNotRetryable = errors.New("job is not retryable")
 
 // DuplicateError refuses to retry a job while another one stands for the same

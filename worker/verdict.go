@@ -22,13 +22,15 @@ type verdict struct {
 	code    string // failed and retried
 	message string
 	delay   time.Duration // retried
+	light   bool          // retried: with less memory
 }
 
 // judge is the only mapper from errors to the fate of a job. err is what the
 // attempt returned; cause is why its context ended, if it did. What breaks
 // while the children are being killed says nothing about the job, so the
-// cause comes first.
-func judge(err, cause error, failures, maxAttempts int, backoff time.Duration) verdict {
+// cause comes first. light says that the attempt made do with less memory: it
+// is the one more chance of a job that ran out of it, also beyond maxAttempts.
+func judge(err, cause error, failures, maxAttempts int, light bool, backoff time.Duration) verdict {
 	switch {
 	case err == nil:
 		return verdict{outcome: outcomeSucceeded}
@@ -42,6 +44,12 @@ func judge(err, cause error, failures, maxAttempts int, backoff time.Duration) v
 		return verdict{outcome: outcomeReleased}
 	}
 	code, message, permanent := describe(err)
+	if code == pipeline.CodeOutOfMemory {
+		if !light {
+			return verdict{outcome: outcomeRetried, code: code, message: message, delay: retryDelay(failures, backoff), light: true}
+		}
+		permanent = true
+	}
 	if permanent || failures+1 >= maxAttempts {
 		return verdict{outcome: outcomeFailed, code: code, message: message}
 	}
