@@ -24,6 +24,7 @@ const (
 	opServed   = "served"
 	opGet      = "get"
 	opActivate = "activate"
+	opShred    = "shred"
 )
 
 type metrics struct {
@@ -65,7 +66,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, o := range []string{outcomeOK, outcomeIntegrity, outcomeMissing} {
 		m.unwraps.WithLabelValues(o)
 	}
-	for _, o := range []string{opOpen, opIssue, opServed, opGet, opActivate} {
+	for _, o := range []string{opOpen, opIssue, opServed, opGet, opActivate, opShred} {
 		m.unavailable.WithLabelValues(o)
 	}
 	return m, nil

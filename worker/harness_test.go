@@ -158,11 +158,11 @@ func (h *house) invariants() {
 	for what, sql := range map[string]string{
 		"succeeded without exactly one publication": `SELECT count(*) FROM jobs j WHERE (state = 'succeeded') <>
 			(1 = (SELECT count(*) FROM publications p WHERE p.job_id = j.id))`,
-		"keys of other attempts are active": `SELECT count(*) FROM content_keys k WHERE state <> 'pending' AND NOT EXISTS
+		"keys of other attempts are active": `SELECT count(*) FROM content_keys k WHERE state NOT IN ('pending', 'shredded') AND NOT EXISTS
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,
 		"keys of the publication are not active": `SELECT count(*) FROM content_keys k WHERE state = 'pending' AND EXISTS
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,
-		"publication without inventory": `SELECT count(*) FROM publications p WHERE NOT EXISTS
+		"publication without inventory": `SELECT count(*) FROM publications p WHERE collected_at IS NULL AND NOT EXISTS
 			(SELECT 1 FROM publication_objects o WHERE o.prefix = p.prefix)`,
 	} {
 		if n := count(h, sql); n != 0 {
