@@ -194,6 +194,7 @@ sealcast_keystore_unavailable_total{operation="get"} 0
 sealcast_keystore_unavailable_total{operation="issue"} 0
 sealcast_keystore_unavailable_total{operation="open"} 0
 sealcast_keystore_unavailable_total{operation="served"} 0
+sealcast_keystore_unavailable_total{operation="shred"} 0
 `
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "sealcast_keystore_unavailable_total"); err != nil {
 			t.Error(err)

@@ -33,6 +33,11 @@ func (c *call) wantCause(t *testing.T, want error) {
 	}
 }
 
+// noHeartbeat is a worker whose first heartbeat comes too late for any test.
+func noHeartbeat(c *Config) {
+	c.HeartbeatEvery, c.FenceAfter, c.Lease = 2*patience, 3*patience, 4*patience
+}
+
 func TestCancelQueued(t *testing.T) {
 	h := newHouse(t)
 	job := h.submit(request(1, ""))
@@ -88,7 +93,7 @@ func TestCancelRunning(t *testing.T) {
 	cut := h.cuttableRedis()
 	d, _ := h.dispatcher(nil)
 	p, m := newScript(), NewMetrics(nil)
-	h.worker(p, func(c *Config) { c.Wake, c.HeartbeatEvery, c.Metrics = d.Wake, patience/2, m })
+	h.worker(p, func(c *Config) { noHeartbeat(c); c.Wake, c.Metrics = d.Wake, m })
 	job := h.submit(request(1, ""))
 	c := p.next(t)
 	cut.Store(true)
@@ -152,7 +157,7 @@ func TestCancelWhileNobodyListens(t *testing.T) {
 	h := newHouse(t)
 	d, _ := h.dispatcher(nil)
 	p := newScript()
-	h.worker(p, func(c *Config) { c.Wake, c.HeartbeatEvery = d.Wake, patience/2 })
+	h.worker(p, func(c *Config) { noHeartbeat(c); c.Wake = d.Wake })
 	job := h.submit(request(1, ""))
 	c := p.next(t)
 	listeners := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sealcast listener'`

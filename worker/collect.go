@@ -95,9 +95,7 @@ func (c *Collector) Run(ctx context.Context) error {
 			c.cfg.Log.Info("garbage", "prefix", g.Prefix, "why", g.Why, "objects", g.Objects, "bytes", g.Bytes, "dry_run", c.cfg.DryRun)
 		})
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrCollecting):
+		case ctx.Err() != nil, errors.Is(err, ErrCollecting):
 		case err != nil:
 			c.cfg.Log.Error("garbage collection", "error", err)
 		default:

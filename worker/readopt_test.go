@@ -118,11 +118,11 @@ func TestTaskThatCouldNotBeAdoptedIsRescued(t *testing.T) {
 	}
 	h.exec(`ALTER TABLE away RENAME TO jobs`)
 	d, _ := h.dispatcher(nil)
-	p := newScript()
-	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	p, second := newScript(), NewMetrics(nil)
+	h.worker(p, func(c *Config) { c.Wake, c.Metrics = d.Wake, second })
 	p.next(t).succeed()
 	h.await("upload-1", StateSucceeded)
-	if !archived("upload-2") {
+	if testutil.ToFloat64(second.adopted.WithLabelValues(adoptedRefused)) != 0 || !archived("upload-2") {
 		t.Error("a refused task is brought back")
 	}
 	h.invariants()

@@ -155,6 +155,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.cfg.Log.Info("worker started", "worker", w.cfg.Name, "concurrency", w.cfg.Concurrency, "large_concurrency", w.cfg.LargeConcurrency)
 	<-ctx.Done()
+	w.cfg.Log.Info("worker is draining", "worker", w.cfg.Name, "timeout", w.cfg.DrainTimeout.String())
 	w.shutdown(servers)
 	w.cfg.Log.Info("worker stopped", "worker", w.cfg.Name)
 	return nil

@@ -81,6 +81,15 @@ type workConfig struct {
 	DrainTimeout     period      `env:"DRAIN_TIMEOUT" envDefault:"10m" set:"how long running jobs may still take at shutdown: 30s, 10m"`
 }
 
+type gcModeConfig struct {
+	Mode gcMode `env:"GC" envDefault:"dry-run" set:"what workers do with garbage: off, dry-run (look, count and log) or on (remove it)"`
+}
+
+type gcConfig struct {
+	Grace     gracePeriod `env:"GC_GRACE" envDefault:"1h" set:"how long ago a job must have ended before its unpublished objects and keys go: 1m or more"`
+	Retention period      `env:"GC_RETENTION" envDefault:"720h" set:"how long ago a generation must have been replaced before it goes: longer than anybody plays one"`
+}
+
 type kekConfig struct {
 	Primary count `env:"KEK_PRIMARY,required" set:"the version of the KEK that wraps new content keys: the n of a KEK_<n>"`
 	// Versions has every KEK_<n>. The map is filled by load.
@@ -104,6 +113,8 @@ type config struct {
 	KEK      kekConfig
 	Viewer   viewerConfig
 	Work     workConfig
+	GCMode   gcModeConfig
+	GC       gcConfig
 }
 
 // environment is the process's environment, by name.

@@ -74,10 +74,12 @@ func TestConfigDefaults(t *testing.T) {
 		cfg.Listen.Addr, cfg.Metrics.Addr, cfg.S3.Region, cfg.Work.Concurrency, cfg.Work.LargeConcurrency,
 		cfg.Work.MaxSourceBytes, time.Duration(cfg.Work.DrainTimeout), string(cfg.Work.ScratchDir),
 		cfg.Viewer.KeyLimitPerToken, cfg.Viewer.KeyLimitPerClient, cfg.Log.Level.Level, cfg.S3.Endpoint.host,
+		cfg.GCMode.Mode, time.Duration(cfg.GC.Grace), time.Duration(cfg.GC.Retention),
 	}
 	want := []any{
 		listenAddr(":8080"), listenAddr("127.0.0.1:9090"), "us-east-1", count(1), count(1),
 		byteSize(50 << 30), 10 * time.Minute, os.TempDir(), count(120), count(3000), slog.LevelInfo, "minio:9000",
+		gcDryRun, time.Hour, 720 * time.Hour,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -138,6 +140,9 @@ func TestConfigFaults(t *testing.T) {
 		{"size that overflows", with(whole(), "MAX_SOURCE_BYTES", "9999999999GiB"), []string{`MAX_SOURCE_BYTES: is "9999999999GiB", which is no size`}},
 		{"scratch", with(whole(), "SCRATCH_DIR", "/nonexistent/folder"), []string{`SCRATCH_DIR: is "/nonexistent/folder", which is no folder`}},
 		{"drain", with(whole(), "DRAIN_TIMEOUT", "10"), []string{`DRAIN_TIMEOUT: is "10", which is no positive duration`}},
+		{"garbage collection", with(whole(), "GC", "yes", "GC_GRACE", "10s", "GC_RETENTION", "-1h"), []string{
+			`GC: is "yes"`, `GC_GRACE: is "10s", which is no duration of a minute or more`, `GC_RETENTION: is "-1h", which is no positive duration`,
+		}},
 		{"log", with(whole(), "LOG_LEVEL", "loud", "LOG_FORMAT", "xml"), []string{`LOG_LEVEL: is "loud"`, `LOG_FORMAT: is "xml"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

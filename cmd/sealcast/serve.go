@@ -48,14 +48,14 @@ func apiNeeds(c *config) []any {
 
 func workerNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Work, &c.Log,
+		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Work, &c.GCMode, &c.GC, &c.Log,
 	}
 }
 
 func serveNeeds(c *config) []any {
 	return []any{
 		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
-		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Work, &c.Log,
+		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Work, &c.GCMode, &c.GC, &c.Log,
 	}
 }
 
@@ -157,6 +157,9 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 			return nil, err
 		}
 		parts = append(parts, w.Run)
+		if mode := p.cfg.GCMode.Mode; mode != gcOff {
+			parts = append(parts, p.newCollector(mode == gcDryRun).Run)
+		}
 	}
 	if r.api {
 		h, err := p.newAPI(dispatcher)
