@@ -70,6 +70,11 @@ type JobService interface {
 	Get(ctx context.Context, id string) (Job, error)
 	List(context.Context, JobFilter) ([]Job, error)           // newest first
 	GetMany(ctx context.Context, ids []string) ([]Job, error) // those that there are, in any order
+
+	// Cancel ends a queued or running job; done is false if it was cancelled before.
+	Cancel(ctx context.Context, id string) (job Job, done bool, err error)
+	// Retry queues a failed or cancelled job again.
+	Retry(ctx context.Context, id string) (Job, error)
 }
 
 // Publications looks published generations up. Nothing there is ErrNotFound.
@@ -202,6 +207,8 @@ func (s *server) routes() []route {
 		{method: "POST", path: redeliverPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRedeliver},
 		{method: "GET", path: "/api/jobs/{id}/events", auth: authAPIKey, handle: s.getEvents},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
+		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
+		{method: "POST", path: "/api/jobs/{id}/retry", timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryJob},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
 		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
 		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},

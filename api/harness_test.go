@@ -219,6 +219,8 @@ func specPath(path string) (string, bool) {
 		return "/api/jobs/{id}/webhooks", true
 	case len(segments) == 6 && strings.HasPrefix(path, "/api/jobs/") && segments[5] == "redeliver":
 		return "/api/jobs/{id}/webhooks/{delivery}/redeliver", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && (segments[3] == "cancel" || segments[3] == "retry"):
+		return "/api/jobs/{id}/" + segments[3], true
 	case len(segments) >= 3 && strings.HasPrefix(path, "/stream/"):
 		return "/stream/{hash}/{path}", true
 	}

@@ -182,8 +182,9 @@ type wireJob struct {
 }
 
 type wireJobError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Stage   *string `json:"stage"`
 }
 
 // ended reports whether the job is in a final state.
@@ -199,7 +200,7 @@ func (j Job) wire() wireJob {
 		w.Stage = &j.Stage
 	}
 	if j.ErrorCode != "" {
-		w.Error = &wireJobError{j.ErrorCode, j.ErrorMessage}
+		w.Error = &wireJobError{j.ErrorCode, j.ErrorMessage, w.Stage}
 	}
 	return w
 }

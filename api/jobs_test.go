@@ -147,7 +147,7 @@ func TestGetJob(t *testing.T) {
 	key := "X-API-Key: " + testAPIKey
 	a := rig.do("GET", "/api/jobs/a:b.c_d-1", "", key)
 	want := `{"id":"a:b.c_d-1","type":"video:full","hash":"` + hashA + `","source":"x","state":"failed","stage":"verify","progress":99.5,` +
-		`"eta_seconds":1.5,"attempt":2,"error":{"code":"source_broken","message":"The source ends early."},"results":{"a":1},` +
+		`"eta_seconds":1.5,"attempt":2,"error":{"code":"source_broken","message":"The source ends early.","stage":"verify"},"results":{"a":1},` +
 		`"created_at":"2026-01-02T03:04:05Z","started_at":"2026-01-02T03:04:05Z","finished_at":"2026-01-02T03:04:05Z"}` + "\n"
 	if diff := cmp.Diff(want, string(a.body)); diff != "" || a.StatusCode != http.StatusOK {
 		t.Error(a.StatusCode, diff)

@@ -8,7 +8,7 @@ ALTER TABLE jobs ADD COLUMN asset_deleted_at timestamptz;
 ALTER TABLE jobs ADD CONSTRAINT jobs_deleted_after_success CHECK (asset_deleted_at IS NULL OR state = 'succeeded');
 DROP INDEX jobs_one_per_request;
 CREATE UNIQUE INDEX jobs_one_per_request ON jobs (request_digest)
-    WHERE state IN ('queued', 'running', 'succeeded') AND asset_deleted_at IS NULL;
+    WHERE state IN ('queued', 'running', 'succeeded') AND superseded_at IS NULL AND asset_deleted_at IS NULL;
 
 -- The Idempotency-Key of a submission and the job that it stands for.
 CREATE TABLE idempotency_keys (
@@ -56,7 +56,7 @@ DROP TABLE media_deletions;
 DROP TABLE idempotency_keys;
 DROP INDEX jobs_one_per_request;
 CREATE UNIQUE INDEX jobs_one_per_request ON jobs (request_digest)
-    WHERE state IN ('queued', 'running', 'succeeded');
+    WHERE state IN ('queued', 'running', 'succeeded') AND superseded_at IS NULL;
 ALTER TABLE jobs DROP COLUMN asset_deleted_at;
 DROP INDEX jobs_of_asset;
 DROP INDEX jobs_listed;

@@ -55,7 +55,7 @@ CREATE FUNCTION webhook_payload(event text, j jobs) RETURNS text LANGUAGE sql ST
         'id', j.id, 'type', j.type, 'hash', j.hash, 'source', j.source,
         'state', j.state, 'stage', nullif(j.stage, ''), 'progress', j.progress, 'eta_seconds', j.eta_seconds,
         'attempt', j.attempt,
-        'error', CASE WHEN j.error_code <> '' THEN json_build_object('code', j.error_code, 'message', j.error_message) END,
+        'error', CASE WHEN j.error_code <> '' THEN json_build_object('code', j.error_code, 'message', j.error_message, 'stage', nullif(j.stage, '')) END,
         'results', j.results,
         'created_at', webhook_time(j.created_at), 'started_at', webhook_time(j.started_at),
         'finished_at', webhook_time(j.finished_at)))::text

@@ -16,11 +16,13 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 		"-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats",
 		"-progress", fmt.Sprintf("pipe:%d", progressFD), "-stats_period", "0.5",
 	}
+	args = append(args, lightInputArgs(p)...)
 	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url, "-filter_complex", filterGraph(src, p))
 	fd := firstFD
 	for i, v := range p.Video {
 		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
 		args = append(args, videoArgs(v)...)
+		args = append(args, lightVideoArgs(p)...)
 		args = append(args, muxArgs(src)...)
 		args = append(args, "-video_track_timescale", strconv.Itoa(timescale(v.Rate)),
 			"-movflags", "frag_keyframe+delay_moov+default_base_moof", "-f", "mp4", fmt.Sprintf("pipe:%d", fd))

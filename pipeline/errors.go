@@ -45,6 +45,7 @@ const (
 	CodeVerifyFailed       = "verify_failed"
 	CodeStoreUnavailable   = "store_unavailable"
 	CodeKeyUnavailable     = "key_unavailable"
+	CodeOutOfMemory        = "out_of_memory" // a light attempt may succeed
 )
 
 func permanent(code, message string, err error) *Error {

@@ -56,6 +56,15 @@ func (s SourceHash) Sum() []byte                 { return s.s.sum.Sum(nil) }
 // Tap copies the encoder's streams to what open returns.
 func Tap(r *Runner, open func(rendition string) io.Writer) { r.tap = open }
 
+// CountOOM makes r read the kernel's counts of kills from files.
+func CountOOM(r *Runner, files ...string) { r.oom = files }
+
+// OOMCounters are the files that a Runner reads.
+var OOMCounters = oomCounters
+
+// Light returns the plan of a light attempt.
+func Light(p Plan) Plan { return p.light() }
+
 // SinkPeak returns the most segment bytes that the last attempt held.
 func SinkPeak(r *Runner) int64 {
 	var m dto.Metric

@@ -74,6 +74,7 @@ type Plan struct {
 	SegmentSeconds float64  // exact: a multiple of the GOP's duration
 	Video          []VideoPlan
 	Audio          []AudioPlan
+	Light          bool // with as little memory as goes
 }
 
 // gopsPerSegment returns how many key frame distances a segment holds.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,7 @@ type Runner struct {
 	metrics *metrics
 	tap     func(rendition string) io.Writer // tests see the encoder's streams
 	budget  func(*Source, Plan) time.Duration
+	oom     []string // files that count the kernel's kills
 }
 
 // New checks that the tools are there and chooses their sandbox, for which
@@ -83,7 +85,7 @@ func New(cfg Config) (*Runner, error) {
 		return nil, err
 	}
 	showSandbox(cfg.Registry, box.Level)
-	return &Runner{cfg: cfg, box: box, metrics: newMetrics(cfg.Registry), budget: encodeBudget}, nil
+	return &Runner{cfg: cfg, box: box, metrics: newMetrics(cfg.Registry), budget: encodeBudget, oom: oomCounters()}, nil
 }
 
 var (
@@ -110,6 +112,8 @@ type attempt struct {
 
 	renditions     []*rendition
 	gopsPerSegment int
+	memory         *memoryGuard
+	starved        atomic.Bool // a child ran out of memory
 
 	mu       sync.Mutex
 	children []ChildUsage
@@ -135,7 +139,12 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	if !r.cfg.TrustHash {
 		a.gateway.sum = newSourceHash()
 	}
-	a.sink = newSink(req.Keys, a.dog, r.cfg.SinkBytes)
+	a.memory = newMemoryGuard(r.oom)
+	room := r.cfg.SinkBytes
+	if req.Light {
+		room /= 2
+	}
+	a.sink = newSink(req.Keys, a.dog, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
@@ -152,6 +161,9 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 		// The first cause counts, not what broke because of it.
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
+		}
+		if err := a.starvation(err); err != nil {
+			return nil, err
 		}
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
@@ -194,6 +206,9 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),
 		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio))
 
+	if a.req.Light {
+		plan = plan.light()
+	}
 	made := a.limitTime(a.planned(src, plan), abort)
 	defer made()
 	rs := renditions(plan)
@@ -276,6 +291,9 @@ func (a *attempt) wait(p *proc.Process, name string) (proc.Result, error) {
 	a.mu.Lock()
 	a.children = append(a.children, ChildUsage{Name: name, CPU: res.CPU, MaxRSS: res.MaxRSS, BytesWritten: res.BytesWritten})
 	a.mu.Unlock()
+	if a.memory.blames(err) {
+		a.starved.Store(true)
+	}
 	a.log.Debug("child ended", "child", name, "cpu_seconds", res.CPU.Seconds(), "max_rss_bytes", res.MaxRSS)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.log.Warn("child failed", "child", name, "error", err, "stderr", redactKeys(res.Stderr))

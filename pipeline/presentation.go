@@ -24,6 +24,7 @@ type Request struct {
 	Options        Options
 	Poster         bool           // make poster.jpg too
 	Nice           int            // priority of the children: 0 is ours, 19 the lowest
+	Light          bool           // with less memory: an attempt before ran out of it
 	Keys           map[string]Key // by output name; empty for clear outputs
 
 	// StoredKey reads an output's key back from the key store, for the verify

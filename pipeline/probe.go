@@ -191,7 +191,7 @@ func (a *attempt) probeVerdict(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &exit) && exit.Code > 0:
+	case errors.As(err, &exit) && exit.Code > 0 && !a.starved.Load():
 		return permanent(CodeSourceUnreadable, "the source cannot be read as a video; it may be damaged or incomplete", err)
 	}
 	return transient(CodeEncodeFailed, "the source could not be probed", err)

@@ -107,7 +107,7 @@ func (a *attempt) encoderVerdict(ctx context.Context, err error, begun bool) err
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() == nil && errors.As(err, &exit) && ownVerdict(exit) && !begun:
+	case ctx.Err() == nil && errors.As(err, &exit) && ownVerdict(exit) && !begun && !a.starved.Load():
 		return permanent(CodeSourceTruncated, "no picture of the source could be decoded", err)
 	}
 	return transient(CodeEncodeFailed, "the encoder failed", err)

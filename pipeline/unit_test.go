@@ -147,12 +147,13 @@ func TestArguments(t *testing.T) {
 	rs := pipeline.Renditions(plan)
 	const source, sink = "http://127.0.0.1:1/secret/source", "http://127.0.0.1:1/secret/out"
 	for name, args := range map[string][]string{
-		"encode":     pipeline.EncodeArgs(src, plan, source, 3, 4),
-		"encode-hdr": pipeline.EncodeArgs(hdr, hdrPlan, source, 3, 4),
-		"poster":     pipeline.PosterArgs(src, plan, source, 2*time.Second),
-		"pack-cbcs":  pipeline.PackArgs("cmaf", rs, plan, sink, 3, true),
-		"pack-clear": pipeline.PackArgs("cmaf", rs, plan, sink, 3, false),
-		"pack-ts":    pipeline.PackArgs("ts", rs, plan, sink, 3, false),
+		"encode":       pipeline.EncodeArgs(src, plan, source, 3, 4),
+		"encode-light": pipeline.EncodeArgs(src, pipeline.Light(plan), source, 3, 4),
+		"encode-hdr":   pipeline.EncodeArgs(hdr, hdrPlan, source, 3, 4),
+		"poster":       pipeline.PosterArgs(src, plan, source, 2*time.Second),
+		"pack-cbcs":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, true),
+		"pack-clear":   pipeline.PackArgs("cmaf", rs, plan, sink, 3, false),
+		"pack-ts":      pipeline.PackArgs("ts", rs, plan, sink, 3, false),
 	} {
 		golden(t, name+".args", strings.Join(args, "\n")+"\n")
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"time"
 
@@ -29,7 +28,7 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	// A task may have no retries left, so waiting here is safer than asking
 	// asynq to bring it again.
 	for {
-		result, job, err := w.adoptOnce(ctx, sub, taskID)
+		result, job, err := w.adoptOnce(ctx, task, sub, queue, taskID)
 		if err == nil {
 			w.cfg.Metrics.adopted.WithLabelValues(result).Inc()
 			log.Info("task adopted", "job_id", job, "result", result)
@@ -39,20 +38,30 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 		log.Warn("task not adopted yet", "error", err)
 		select {
 		case <-ctx.Done():
-			return err
+			return notAdopted(err)
 		case <-w.draining:
-			return err
+			return notAdopted(err)
 		case <-time.After(time.Second):
 		}
 	}
 }
 
-func (w *Worker) adoptOnce(ctx context.Context, sub Submission, taskID string) (result, jobID string, err error) {
+func (w *Worker) adoptOnce(ctx context.Context, task *asynq.Task, sub Submission, queue, taskID string) (result, jobID string, err error) {
+	delivery, err := w.mark(task, queue, taskID)
+	if err != nil {
+		return "", "", err
+	}
 	id := adoptedID(taskID)
-	job, created, err := w.cfg.Store.Submit(ctx, sub, id)
-	if errors.Is(err, errIDTaken) { // the service uses one task id for several requests
-		id = uuid.NewSHA1(adoptionSpace, []byte(taskID+"\n"+hex.EncodeToString(sub.Digest[:]))).String()
-		job, created, err = w.cfg.Store.Submit(ctx, sub, id)
+	job, result, err := w.cfg.Store.Adopt(ctx, sub, id, delivery)
+	if errors.Is(err, errIDTaken) {
+		// The service uses one task id for several requests. A job that a
+		// task before started under the derived id starts again, too.
+		id = derivedID(taskID, sub, "")
+		job, result, err = w.cfg.Store.Adopt(ctx, sub, id, delivery)
+	}
+	if errors.Is(err, errIDTaken) {
+		id = derivedID(taskID, sub, delivery)
+		job, result, err = w.cfg.Store.Adopt(ctx, sub, id, delivery)
 	}
 	var why *RequestError
 	switch {
@@ -64,11 +73,11 @@ func (w *Worker) adoptOnce(ctx context.Context, sub Submission, taskID string) (
 		return adoptedSealed, id, err
 	case err != nil:
 		return "", "", err
-	case !created:
-		return adoptedDuplicate, job.ID, nil
 	}
-	w.cfg.Wake()
-	return adoptedNew, job.ID, nil
+	if result != adoptedDuplicate {
+		w.cfg.Wake()
+	}
+	return result, job.ID, nil
 }
 
 var adoptionSpace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("urn:sealcast:adopted-task"))

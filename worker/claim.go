@@ -84,6 +84,7 @@ func (s *JobStore) Progress(ctx context.Context, f Fence, stage string, percent 
 type Release struct {
 	Delay         time.Duration
 	Failure       bool   // counts against the limit of attempts; a shutdown does not
+	Light         bool   // the next attempt makes do with less memory
 	Code, Message string // empty for a shutdown
 }
 
@@ -98,13 +99,13 @@ func (s *JobStore) Requeue(ctx context.Context, f Fence, r Release) error {
 		WITH moved AS (
 			UPDATE jobs
 			SET state = 'queued', lease_until = NULL, worker = '', progress = 0, eta_seconds = NULL,
-			    failures = failures + $4, error_code = $5, error_message = $6,
+			    failures = failures + $4, light = light OR $7, error_code = $5, error_message = $6,
 			    dispatch_seq = dispatch_seq + 1, updated_at = now()
 			WHERE id = $1 AND state = 'running' AND attempt = $2
 			RETURNING id, dispatch_seq)
 		INSERT INTO outbox (job_id, dispatch_seq, not_before)
 		SELECT id, dispatch_seq, now() + make_interval(secs => $3) FROM moved`,
-		r.Delay.Seconds(), failures, r.Code, r.Message)
+		r.Delay.Seconds(), failures, r.Code, r.Message, r.Light)
 }
 
 // Fail ends a job for good. The stage stays as the attempt left it. ErrFenced.
@@ -125,7 +126,7 @@ func (s *JobStore) fenced(ctx context.Context, f Fence, what, sql string, args .
 		return fmt.Errorf("%s job %s: %w", what, f.JobID, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return ErrFenced
+		return whyFenced(ctx, s.pool, f)
 	}
 	return nil
 }

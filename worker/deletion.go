@@ -113,22 +113,28 @@ func unpublish(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
 	return tag.RowsAffected(), nil
 }
 
-// cancelJobs ends what waits and what runs. The attempt of a running job is
-// fenced by that: its next write changes nothing and ends it.
+// cancelJobs ends what waits and what runs, as Cancel does.
 func cancelJobs(ctx context.Context, tx pgx.Tx, hash string) ([]string, error) {
 	rows, err := tx.Query(ctx, `
 		UPDATE jobs
-		SET state = 'cancelled', lease_until = NULL, eta_seconds = NULL,
+		SET state = 'cancelled', cancel_requested_at = now(), lease_until = NULL, eta_seconds = NULL,
 		    error_code = 'asset_deleted', error_message = 'The asset was deleted.',
 		    finished_at = now(), updated_at = now()
 		WHERE hash = $1 AND state IN ('queued', 'running')
-		RETURNING id`, hash)
+		RETURNING id, attempt`, hash)
 	if err != nil {
 		return nil, fmt.Errorf("cancel the jobs: %w", err)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	fences, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Fence])
 	if err != nil {
 		return nil, fmt.Errorf("cancel the jobs: %w", err)
+	}
+	var ids []string
+	for _, f := range fences {
+		if _, err := tx.Exec(ctx, `SELECT pg_notify($1, $2)`, cancelChannel, cancelNotice(f)); err != nil {
+			return nil, fmt.Errorf("tell the workers: %w", err)
+		}
+		ids = append(ids, f.JobID)
 	}
 	return ids, nil
 }

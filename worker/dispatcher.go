@@ -26,13 +26,13 @@ type DispatcherConfig struct {
 
 	Poll      time.Duration // between looks at the outbox, 250 ms
 	ReapEvery time.Duration // between rounds of reaper and reconciler, 2 s
-	LostAfter time.Duration // a queued job is quiet for so long before Redis is asked for its doorbell, 30 s
+	LostAfter time.Duration // a queued job is quiet for so long before Redis is asked for its doorbell; also the time between looks at archived tasks; 30 s
 
 	ForgetEvery time.Duration // between deletions of old idempotency keys, 10 min
 }
 
-// Dispatcher brings outbox rows to Redis, ends expired leases and replaces
-// lost doorbells. Any number may run side by side.
+// Dispatcher brings outbox rows to Redis, ends expired leases, replaces lost
+// doorbells and rescues tasks that asynq archived by accident. Any number may run side by side.
 type Dispatcher struct {
 	cfg       DispatcherConfig
 	inspector *asynq.Inspector
@@ -79,6 +79,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	wg.Go(func() { d.every(ctx, "reap", d.cfg.ReapEvery, nil, d.reap) })
 	wg.Go(func() { d.every(ctx, "reconcile", d.cfg.ReapEvery, nil, d.reconcile) })
 	wg.Go(func() { d.every(ctx, "forget idempotency keys", d.cfg.ForgetEvery, nil, d.forgetKeys) })
+	wg.Go(func() { d.every(ctx, "rescue", d.cfg.LostAfter, nil, d.rescue) })
 	wg.Wait()
 	return nil
 }

@@ -16,14 +16,28 @@
 //	│                   running ──── transient error ──────────┤ after a backoff
 //	│                      │ │ └──── shutdown ────────────────┤ at once
 //	│                      │ └────── lease expired (reaper) ───┘
-//	│                      │
+//	│ Cancel               │
 //	│    Publish (one      ├──── permanent error, or attempts used up
 //	│    transaction)      ▼                  ▼
-//	└──(cancel, later)─ succeeded           failed
+//	│                   succeeded           failed
+//	└───► cancelled ◄─── Cancel of a running job
+//
+//	failed, cancelled ── Retry, or the same task again ──► queued, dispatch_seq+1
+//
+// Cancel takes the row, and with it the fence; the worker hears of it by NOTIFY
+// (listen.go), or by its next heartbeat, and kills the children. Publish and
+// Cancel want the same row: exactly one finds it running. A new attempt on the
+// asset may start while children of a cancelled one still die: they share no
+// prefix, no key and no row, and nothing refers to what the dead one wrote.
 //
 // Every write of a running attempt is fenced: it names the attempt, and
 // changes nothing when the row has another. An attempt that cannot reach the
 // database for 11 s ends itself before its lease ends (lease.go).
+//
+// A repeated identical request is the same job while that waits, runs or has
+// made the asset's current publication. A task under the id of a failed or
+// cancelled job starts it again; one that asynq brings twice does not
+// (readopt.go). What attempts leave behind, collect.go removes.
 //
 // Deleting an asset (deletion.go) cancels its queued and running jobs, so its
 // attempts are fenced, and leaves its objects to the Remover.

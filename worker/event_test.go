@@ -143,7 +143,7 @@ func TestEventsOfAnyStatement(t *testing.T) {
 	h.store = h.store.WithCallbacks(&webhook.Targets{})
 
 	job := h.submit(h.withCallback(1))
-	h.exec(`UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1`, job.ID)
+	h.exec(`UPDATE jobs SET state = 'cancelled', cancel_requested_at = now(), finished_at = now() WHERE id = $1`, job.ID)
 	wantEvents(t, h.events(job.ID), "job.cancelled")
 
 	// A job that goes back to the queue by hand begins anew.
@@ -163,7 +163,7 @@ func TestEventsOfAnyStatement(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	job = h.submit(h.withCallback(3))
-	h.exec(`UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1`, job.ID)
+	h.exec(`UPDATE jobs SET state = 'cancelled', cancel_requested_at = now(), finished_at = now() WHERE id = $1`, job.ID)
 	h.exec(`DELETE FROM jobs WHERE id = $1`, job.ID)
 	wantEvents(t, h.events(job.ID), "job.cancelled")
 
@@ -173,7 +173,7 @@ func TestEventsOfAnyStatement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1`, job.ID); err != nil {
+	if _, err := tx.Exec(t.Context(), `UPDATE jobs SET state = 'cancelled', cancel_requested_at = now(), finished_at = now() WHERE id = $1`, job.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -195,7 +195,7 @@ func TestEventsOfAnyStatement(t *testing.T) {
 
 	// Nobody asked.
 	quiet := h.submit(request(6, ""))
-	h.exec(`UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1`, quiet.ID)
+	h.exec(`UPDATE jobs SET state = 'cancelled', cancel_requested_at = now(), finished_at = now() WHERE id = $1`, quiet.ID)
 	if n := count(h, `SELECT count(*) FROM webhook_deliveries WHERE job_id = $1`, quiet.ID); n != 0 {
 		t.Errorf("%d events", n)
 	}

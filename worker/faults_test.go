@@ -97,8 +97,9 @@ func (h *house) through(wrap func(net.Conn) net.Conn) *pgxpool.Pool {
 	return pool
 }
 
-func TestRedisOutageDelaysAndLosesNothing(t *testing.T) {
-	h := newHouse(t)
+// cuttableRedis makes the house's Redis stop working while cut is set.
+func (h *house) cuttableRedis() *atomic.Bool {
+	h.t.Helper()
 	cut := new(atomic.Bool)
 	options := *h.redis.Options()
 	options.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -110,7 +111,13 @@ func TestRedisOutageDelaysAndLosesNothing(t *testing.T) {
 	}
 	_ = h.redis.Close()
 	h.redis = redis.NewClient(&options)
-	t.Cleanup(func() { _ = h.redis.Close() })
+	h.t.Cleanup(func() { _ = h.redis.Close() })
+	return cut
+}
+
+func TestRedisOutageDelaysAndLosesNothing(t *testing.T) {
+	h := newHouse(t)
+	cut := h.cuttableRedis()
 	m := NewMetrics(nil)
 	d, _ := h.dispatcher(func(c *DispatcherConfig) { c.Metrics = m })
 	p := newScript()

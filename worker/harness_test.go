@@ -163,7 +163,7 @@ func (h *house) invariants() {
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,
 		"keys of the publication are not active": `SELECT count(*) FROM content_keys k WHERE state = 'pending' AND EXISTS
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,
-		"publication without inventory": `SELECT count(*) FROM publications p WHERE NOT EXISTS
+		"publication without inventory": `SELECT count(*) FROM publications p WHERE collected_at IS NULL AND NOT EXISTS
 			(SELECT 1 FROM publication_objects o WHERE o.prefix = p.prefix)`,
 	} {
 		if n := count(h, sql); n != 0 {

@@ -17,7 +17,8 @@ import (
 // State is where a job is in its life.
 type State string
 
-// The states. The last three are final.
+// The states. The last three are final: only a request from outside, Retry,
+// leads out of failed and cancelled, and nothing out of succeeded.
 const (
 	StateQueued    State = "queued"
 	StateRunning   State = "running"
@@ -27,15 +28,19 @@ const (
 )
 
 var transitions = map[State][]State{
-	StateQueued:  {StateRunning, StateCancelled},
-	StateRunning: {StateQueued, StateSucceeded, StateFailed, StateCancelled},
+	StateQueued:    {StateRunning, StateCancelled},
+	StateRunning:   {StateQueued, StateSucceeded, StateFailed, StateCancelled},
+	StateFailed:    {StateQueued}, // Retry
+	StateCancelled: {StateQueued}, // Retry
 }
 
 // CanBecome reports whether a job may go from s to next.
 func (s State) CanBecome(next State) bool { return slices.Contains(transitions[s], next) }
 
 // Final reports whether a job ends in s.
-func (s State) Final() bool { return len(transitions[s]) == 0 }
+func (s State) Final() bool {
+	return s == StateSucceeded || s == StateFailed || s == StateCancelled
+}
 
 // Job is one request to process an asset, as Postgres has it.
 type Job struct {
@@ -54,6 +59,7 @@ type Job struct {
 	Failures    int // attempts that failed or were lost; a shutdown does not count
 	DispatchSeq int64
 	Worker      string
+	Light       bool // the attempt makes do with less memory: one before ran out of it
 
 	// ErrorCode and ErrorMessage tell why the job failed or, while it waits
 	// for another attempt, why the last one did. Fit for strangers.

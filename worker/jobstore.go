@@ -48,14 +48,14 @@ func NewJobStore(pool *pgxpool.Pool) *JobStore { return &JobStore{pool: pool} }
 
 const jobColumns = `id, type, queue, hash, source, options, callback_url, state, stage, progress,
 	eta_seconds, attempt, failures, dispatch_seq, worker, error_code, error_message, results,
-	created_at, updated_at, started_at, finished_at, request_digest`
+	created_at, updated_at, started_at, finished_at, request_digest, light`
 
 func scanJob(row pgx.Row) (Job, error) {
 	var j Job
 	err := row.Scan(&j.ID, &j.Type, &j.Queue, &j.Hash, &j.Source, &j.Options, &j.CallbackURL, &j.State,
 		&j.Stage, &j.Progress, &j.ETASeconds, &j.Attempt, &j.Failures, &j.DispatchSeq, &j.Worker,
 		&j.ErrorCode, &j.ErrorMessage, &j.Results,
-		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest)
+		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest, &j.Light)
 	return j, err
 }
 
@@ -77,7 +77,8 @@ func (s *JobStore) Get(ctx context.Context, id string) (Job, error) {
 }
 
 // Submit records a job and its doorbell in one transaction. An identical
-// request that is queued, running or has succeeded gives that job and false.
+// request that is queued or running, or whose publication is the asset's
+// current one, gives that job and false.
 // An empty id asks for a new one. An idempotency key that is known gives its
 // job and false, whatever became of it. A *RequestError refuses the request:
 // CodeEncryptionSealed when the asset is published with the other choice,
@@ -116,6 +117,9 @@ func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, boo
 	if err := checkSeal(ctx, tx, sub.Hash, sub.Options.Encrypt); err != nil {
 		return Job{}, false, err
 	}
+	if err := supersede(ctx, tx, sub.Digest[:]); err != nil {
+		return Job{}, false, err
+	}
 	job, err := scanJob(tx.QueryRow(ctx, `
 		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -150,7 +154,7 @@ func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, boo
 func live(ctx context.Context, q querier, sub Submission) (Job, error) {
 	return scanJob(q.QueryRow(ctx, `
 		SELECT `+jobColumns+` FROM jobs
-		WHERE request_digest = $1 AND state IN ('queued', 'running', 'succeeded') AND asset_deleted_at IS NULL`,
+		WHERE request_digest = $1 AND state IN ('queued', 'running', 'succeeded') AND superseded_at IS NULL AND asset_deleted_at IS NULL`,
 		sub.Digest[:]))
 }
 

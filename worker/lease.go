@@ -13,6 +13,14 @@ var (
 	errDraining   = errors.New("the worker is shutting down")
 )
 
+// lossOf gives the cause that ends an attempt for an ErrFenced.
+func lossOf(err error) error {
+	if errors.Is(err, errCancelled) {
+		return errCancelled
+	}
+	return errFenceLost
+}
+
 // keeper extends an attempt's lease. Time here is monotonic and counts from
 // the moment before a successful request was sent, so it always ends before
 // the lease on the database's clock.
@@ -46,7 +54,7 @@ func (k keeper) run(ctx context.Context, since time.Time) {
 		case err == nil:
 			since, next = sent, k.every
 		case errors.Is(err, ErrFenced):
-			k.lost(errFenceLost)
+			k.lost(lossOf(err))
 			return
 		default:
 			k.missed(err)

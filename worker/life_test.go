@@ -268,6 +268,41 @@ func TestAttemptsAreUsedUp(t *testing.T) {
 	h.invariants()
 }
 
+// A job that ran out of memory gets one attempt with less of it; a second such
+// end is the last one. The row says in which stage it was, though it was
+// written a moment before.
+func TestOutOfMemoryGetsOneLightAttempt(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake, c.ProgressEvery, c.MaxAttempts = d.Wake, time.Hour, 2 })
+	job := h.submit(request(1, ""))
+	hungry := &pipeline.Error{Code: pipeline.CodeOutOfMemory, Message: "Hungry.", Err: errors.New("secret host")}
+	first := p.next(t)
+	first.fail(hungry)
+	second := p.next(t)
+	if first.req.Light || !second.req.Light {
+		t.Errorf("light: %v, then %v", first.req.Light, second.req.Light)
+	}
+	for _, stage := range []pipeline.Stage{pipeline.StageProbe, pipeline.StageEncode, pipeline.StagePack} {
+		second.req.Progress(pipeline.Progress{Stage: stage, Percent: 40, ETA: -1})
+		if stage == pipeline.StageProbe {
+			h.eventually("the first stage is written", func() bool { return h.get(job.ID).Stage == "probe" })
+		}
+	}
+	second.fail(hungry)
+	got := h.await(job.ID, StateFailed)
+	wantError(t, got, "out_of_memory")
+	if got.Attempt != 2 || got.Stage != "pack" {
+		t.Errorf("%+v", got)
+	}
+	// A retry from outside starts with what the first attempt had.
+	if again, err := h.store.Retry(t.Context(), job.ID); err != nil || again.Light {
+		t.Errorf("%+v, %v", again, err)
+	}
+	h.invariants()
+}
+
 func TestPermanentErrorAndPanic(t *testing.T) {
 	h := newHouse(t)
 	d, _ := h.dispatcher(nil)

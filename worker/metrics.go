@@ -21,11 +21,13 @@ const (
 	outcomeReleased  = "released" // the worker shut down, queued again
 	outcomeFenced    = "fenced"   // it noticed that it had lost its lease
 	outcomeLost      = "lost"     // the reaper noticed
+	outcomeCancelled = "cancelled"
 )
 
 // What came of a task that an upload service enqueued.
 const (
 	adoptedNew       = "new"
+	adoptedRestarted = "restarted" // the failed or cancelled job of the task's id
 	adoptedDuplicate = "duplicate" // an identical live job exists
 	adoptedSealed    = "sealed"    // recorded as a failed job
 	adoptedRefused   = "refused"   // undecodable or foreign: archived
@@ -81,11 +83,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, taskType := range []string{TypeTranscode, TypeFull} {
 		m.jobs.WithLabelValues(taskType, outcomeSucceeded)
 		m.jobs.WithLabelValues(taskType, outcomeFailed)
+		m.jobs.WithLabelValues(taskType, outcomeCancelled)
 	}
-	for _, o := range []string{outcomeSucceeded, outcomeFailed, outcomeRetried, outcomeReleased, outcomeFenced, outcomeLost} {
+	for _, o := range []string{outcomeSucceeded, outcomeFailed, outcomeRetried, outcomeReleased, outcomeFenced, outcomeLost, outcomeCancelled} {
 		m.attempts.WithLabelValues(o)
 	}
-	for _, r := range []string{adoptedNew, adoptedDuplicate, adoptedSealed, adoptedRefused} {
+	for _, r := range []string{adoptedNew, adoptedRestarted, adoptedDuplicate, adoptedSealed, adoptedRefused} {
 		m.adopted.WithLabelValues(r)
 	}
 	for _, q := range Queues {
@@ -105,6 +108,9 @@ func (m *Metrics) attemptEnded(outcome string) { m.attempts.WithLabelValues(outc
 func (m *Metrics) jobEnded(taskType, outcome string) {
 	m.jobs.WithLabelValues(taskType, outcome).Inc()
 }
+
+// JobCancelled counts a job that was cancelled by a request to this process.
+func (m *Metrics) JobCancelled(taskType string) { m.jobEnded(taskType, outcomeCancelled) }
 
 // published observes a successful attempt that took wall.
 func (m *Metrics) published(p *pipeline.Presentation, wall time.Duration) {

@@ -102,10 +102,12 @@ func (s *JobStore) dispatch(ctx context.Context, limit int, send func(context.Co
 	return sent, sendErr
 }
 
-// The advisory locks: of all dispatchers one reaps, one reconciles.
+// The advisory locks: of all processes one does each of these.
 const (
 	lockReaper     = 0x5ea1_0001
 	lockReconciler = 0x5ea1_0002
+	lockRescuer    = 0x5ea1_0003
+	lockCollector  = 0x5ea1_0004
 )
 
 // alone runs f in a transaction if no other one holds the lock, which ends

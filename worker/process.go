@@ -25,6 +25,8 @@ type attempt struct {
 	job  Job
 	log  *slog.Logger
 	made *pipeline.Presentation // once the pipeline has returned
+
+	expected *expectation
 }
 
 // runJob answers the doorbells of a queue. A handler returns nil once Postgres has the outcome, or
@@ -49,6 +51,8 @@ func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error
 		return errLater
 	}
 	defer giveBack()
+	expected := w.watch.expect(bell.JobID)
+	defer expected.forget()
 	asked := time.Now()
 	job, err := w.cfg.Store.Claim(ctx, bell.JobID, bell.DispatchSeq, w.cfg.Name, w.cfg.Lease)
 	switch {
@@ -61,7 +65,7 @@ func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error
 	}
 	// asynq's context ends when Redis is away for 30 s. The lease that
 	// counts is in Postgres, so the attempt has a context of its own.
-	a := &attempt{w: w, job: job, log: w.cfg.Log.With("job_id", job.ID, "attempt", job.Attempt)}
+	a := &attempt{w: w, job: job, expected: expected, log: w.cfg.Log.With("job_id", job.ID, "attempt", job.Attempt)}
 	a.run(context.WithoutCancel(ctx), asked)
 	return nil
 }
@@ -77,10 +81,11 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 	held, lose := context.WithCancelCause(ctx)
 	working, stop := context.WithCancelCause(held)
 	defer a.w.gate.onAbort(stop)()
+	a.expected.begin(a.job.Attempt, lose)
 
 	reporter := newReporter(a.w.cfg.ProgressEvery, func(ctx context.Context, p pipeline.Progress) {
 		if err := a.progress(ctx, p); errors.Is(err, ErrFenced) {
-			lose(errFenceLost)
+			lose(lossOf(err))
 		}
 	})
 	side, endSide := context.WithCancel(context.WithoutCancel(ctx))
@@ -96,7 +101,7 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 	cause := context.Cause(working)
 	stop(nil)
 	lose(nil)
-	a.settle(ctx, err, cause, time.Since(asked))
+	a.settle(ctx, err, cause, reporter, time.Since(asked))
 }
 
 // process is the recipe of an attempt.
@@ -173,7 +178,7 @@ func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key
 	req := pipeline.Request{
 		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
 		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
-		Options: options, Poster: a.job.Type == TypeFull,
+		Options: options, Poster: a.job.Type == TypeFull, Light: a.job.Light,
 		Progress: reporter.Report, Log: a.log,
 	}
 	if a.job.Queue == QueueLarge {
@@ -227,9 +232,12 @@ func (a *attempt) publish(ctx context.Context, req PublishRequest) error {
 }
 
 // settle records how the attempt ended.
-func (a *attempt) settle(ctx context.Context, err, cause error, wall time.Duration) {
-	v := judge(err, cause, a.job.Failures, a.w.cfg.MaxAttempts, a.w.cfg.RetryBackoff)
+func (a *attempt) settle(ctx context.Context, err, cause error, reporter *reporter, wall time.Duration) {
+	v := judge(err, cause, a.job.Failures, a.w.cfg.MaxAttempts, a.job.Light, a.w.cfg.RetryBackoff)
 	store, fence := a.w.cfg.Store, a.job.Fence()
+	if v.outcome == outcomeFailed || v.outcome == outcomeRetried {
+		reporter.flush(context.WithoutCancel(ctx)) // the row says in which stage it was
+	}
 	var recorded error
 	switch v.outcome {
 	case outcomeSucceeded:
@@ -238,7 +246,7 @@ func (a *attempt) settle(ctx context.Context, err, cause error, wall time.Durati
 		recorded = record(ctx, func(ctx context.Context) error { return store.Fail(ctx, fence, v.code, v.message) })
 	case outcomeRetried:
 		recorded = record(ctx, func(ctx context.Context) error {
-			return store.Requeue(ctx, fence, Release{Delay: v.delay, Failure: true, Code: v.code, Message: v.message})
+			return store.Requeue(ctx, fence, Release{Delay: v.delay, Failure: true, Light: v.light, Code: v.code, Message: v.message})
 		})
 	case outcomeReleased:
 		recorded = record(ctx, func(ctx context.Context) error { return store.Requeue(ctx, fence, Release{}) })
@@ -272,7 +280,7 @@ func (a *attempt) count(v verdict, err error) {
 
 func levelOf(outcome string) slog.Level {
 	switch outcome {
-	case outcomeSucceeded, outcomeReleased:
+	case outcomeSucceeded, outcomeReleased, outcomeCancelled:
 		return slog.LevelInfo
 	case outcomeRetried, outcomeFenced:
 		return slog.LevelWarn

@@ -43,12 +43,25 @@ func (r *reporter) run(ctx context.Context) {
 			return
 		case <-r.news:
 		}
-		r.mu.Lock()
-		p := r.newest
-		r.mu.Unlock()
-		r.write(ctx, p)
+		r.writeNewest(ctx)
 		if !sleep(ctx, r.pause) {
 			return
 		}
 	}
+}
+
+// flush writes what run has not written yet. run must have ended.
+func (r *reporter) flush(ctx context.Context) {
+	select {
+	case <-r.news:
+		r.writeNewest(ctx)
+	default:
+	}
+}
+
+func (r *reporter) writeNewest(ctx context.Context) {
+	r.mu.Lock()
+	p := r.newest
+	r.mu.Unlock()
+	r.write(ctx, p)
 }

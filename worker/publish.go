@@ -107,7 +107,7 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 		  AND hash = $3 AND encrypt = $4
 		FOR UPDATE`, req.Fence.JobID, req.Fence.Attempt, req.Hash, req.Encrypted).Scan(&held)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrFenced
+		return whyFenced(ctx, tx, req.Fence)
 	}
 	if err != nil {
 		return fmt.Errorf("check the fence: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -23,16 +24,20 @@ type verdict struct {
 	code    string // failed and retried
 	message string
 	delay   time.Duration // retried
+	light   bool          // retried: with less memory
 }
 
 // judge is the only mapper from errors to the fate of a job. err is what the
 // attempt returned; cause is why its context ended, if it did. What breaks
 // while the children are being killed says nothing about the job, so the
-// cause comes first.
-func judge(err, cause error, failures, maxAttempts int, backoff time.Duration) verdict {
+// cause comes first. light says that the attempt made do with less memory: it
+// is the one more chance of a job that ran out of it, also beyond maxAttempts.
+func judge(err, cause error, failures, maxAttempts int, light bool, backoff time.Duration) verdict {
 	switch {
 	case err == nil:
 		return verdict{outcome: outcomeSucceeded}
+	case errors.Is(err, errCancelled), errors.Is(cause, errCancelled):
+		return verdict{outcome: outcomeCancelled}
 	case errors.Is(err, ErrFenced), errors.Is(cause, errFenceLost), errors.Is(cause, errSelfFenced):
 		return verdict{outcome: outcomeFenced}
 	case errors.Is(err, errCommitUnknown):
@@ -41,6 +46,12 @@ func judge(err, cause error, failures, maxAttempts int, backoff time.Duration) v
 		return verdict{outcome: outcomeReleased}
 	}
 	code, message, permanent := describe(err)
+	if code == pipeline.CodeOutOfMemory {
+		if !light {
+			return verdict{outcome: outcomeRetried, code: code, message: message, delay: retryDelay(failures, backoff), light: true}
+		}
+		permanent = true
+	}
 	if permanent || failures+1 >= maxAttempts {
 		return verdict{outcome: outcomeFailed, code: code, message: message}
 	}
@@ -79,6 +90,19 @@ func retryDelay(failures int, backoff time.Duration) time.Duration {
 // refuse tells asynq never to run a task again: it is archived with the text,
 // where an operator can read it.
 func refuse(why *RequestError) error { return fmt.Errorf("%w: %w", why, asynq.SkipRetry) }
+
+// keepMark begins the text of every error with which a task is given up that
+// must not be lost. Where its retries are used up asynq archives it all the
+// same; rescue brings it back.
+const keepMark = "not adopted yet: "
+
+func notAdopted(err error) error { return fmt.Errorf("%s%w", keepMark, err) }
+
+// keepable says whether an archived task is there by accident: its handler had
+// no answer, or its worker died. Refused tasks stay.
+func keepable(lastErr string) bool {
+	return strings.HasPrefix(lastErr, keepMark) || lastErr == asynq.ErrLeaseExpired.Error()
+}
 
 // errLater tells asynq to ring again soon.
 var errLater = errors.New("not now")

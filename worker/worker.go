@@ -48,13 +48,16 @@ type Config struct {
 
 // Worker runs attempts.
 type Worker struct {
-	cfg      Config
-	gate     *gate
-	memory   *admission
-	handlers sync.WaitGroup
-	draining chan struct{} // closed when a shutdown begins
-	now      chan struct{} // closed by Abort
-	once     sync.Once
+	cfg    Config
+	gate   *gate
+	memory *admission
+	watch  *watch
+
+	inspector *asynq.Inspector
+	handlers  sync.WaitGroup
+	draining  chan struct{} // closed when a shutdown begins
+	now       chan struct{} // closed by Abort
+	once      sync.Once
 }
 
 // New checks the configuration. Nothing runs until Run.
@@ -106,11 +109,14 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	return &Worker{
-		cfg:      cfg,
-		memory:   memory,
-		gate:     newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
-		draining: make(chan struct{}),
-		now:      make(chan struct{}),
+		cfg:    cfg,
+		memory: memory,
+		gate:   newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
+		watch:  newWatch(),
+
+		inspector: asynq.NewInspectorFromRedisClient(cfg.Redis),
+		draining:  make(chan struct{}),
+		now:       make(chan struct{}),
 	}, nil
 }
 
@@ -125,6 +131,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := CheckPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
 		return err
 	}
+	// Cancelling works until the last attempt has ended.
+	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	var listener sync.WaitGroup
+	listener.Go(func() { w.listen(listening) })
+	defer func() { stopListening(); listener.Wait() }()
 	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
 	var servers []*asynq.Server
 	for _, s := range []struct {
@@ -156,6 +167,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.cfg.Log.Info("worker started", "worker", w.cfg.Name, "concurrency", w.cfg.Concurrency, "large_concurrency", w.cfg.LargeConcurrency)
 	<-ctx.Done()
+	w.cfg.Log.Info("worker is draining", "worker", w.cfg.Name, "timeout", w.cfg.DrainTimeout.String())
 	w.shutdown(servers)
 	w.cfg.Log.Info("worker stopped", "worker", w.cfg.Name)
 	return nil

@@ -19,6 +19,7 @@ import (
 // jobService shows the worker's job store to the API.
 type jobService struct {
 	store      *worker.JobStore
+	metrics    *worker.Metrics
 	wake       func() // tells the dispatcher that there is something to send
 	sources    *objstore.Bucket
 	maxBytes   int64 // of a source
@@ -112,6 +113,44 @@ func (s jobService) Get(ctx context.Context, id string) (api.Job, error) {
 		return api.Job{}, err
 	}
 	return jobForAPI(job), nil
+}
+
+// Cancel implements api.JobService.
+func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error) {
+	job, done, err := s.store.Cancel(ctx, id)
+	switch {
+	case errors.Is(err, worker.ErrJobNotFound):
+		return api.Job{}, false, api.ErrNotFound
+	case errors.Is(err, worker.ErrJobFinished):
+		return api.Job{}, false, conflict("job_finished", "the job has ended: it cannot be cancelled any more")
+	case err != nil:
+		return api.Job{}, false, err
+	case done:
+		s.metrics.JobCancelled(job.Type)
+	}
+	return jobForAPI(job), done, nil
+}
+
+// Retry implements api.JobService.
+func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
+	job, err := s.store.Retry(ctx, id)
+	var duplicate *worker.DuplicateError
+	switch {
+	case errors.Is(err, worker.ErrJobNotFound):
+		return api.Job{}, api.ErrNotFound
+	case errors.Is(err, worker.ErrNotRetryable):
+		return api.Job{}, conflict("job_not_retryable", "only a failed or cancelled job can be tried again")
+	case errors.As(err, &duplicate):
+		return api.Job{}, conflict("job_duplicate", "the same request is queued, running or published as job "+duplicate.JobID)
+	case err != nil:
+		return api.Job{}, requestProblem(err)
+	}
+	s.wake()
+	return jobForAPI(job), nil
+}
+
+func conflict(code, detail string) *api.Problem {
+	return &api.Problem{Status: http.StatusConflict, Code: code, Detail: detail}
 }
 
 // requestProblem gives a refused request its status.

@@ -49,7 +49,7 @@ type session struct {
 // commands returns the subcommands in the order of help.
 func commands() []*command {
 	return []*command{
-		serveCommand(), apiCommand(), workerCommand(), migrateCommand(),
+		serveCommand(), apiCommand(), workerCommand(), migrateCommand(), gcCommand(),
 		devCommand(), demoCommand(), submitCommand(), tokenCommand(),
 		checkConfigCommand(), versionCommand(), helpCommand(),
 	}

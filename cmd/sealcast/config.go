@@ -104,6 +104,15 @@ type webhookConfig struct {
 	Allow    []webhookAllow `env:"WEBHOOK_ALLOW" set:"addresses, CIDRs or host:port that webhooks may go to, by http too, beside https on the public internet, by comma"`
 }
 
+type gcModeConfig struct {
+	Mode gcMode `env:"GC" envDefault:"dry-run" set:"what workers do with garbage: off, dry-run (look, count and log) or on (remove it)"`
+}
+
+type gcConfig struct {
+	Grace     gracePeriod `env:"GC_GRACE" envDefault:"1h" set:"how long ago a job must have ended before its unpublished objects and keys go: 1m or more"`
+	Retention period      `env:"GC_RETENTION" envDefault:"720h" set:"how long ago a generation must have been replaced before it goes: longer than anybody plays one"`
+}
+
 type kekConfig struct {
 	Primary count `env:"KEK_PRIMARY,required" set:"the version of the KEK that wraps new content keys: the n of a KEK_<n>"`
 	// Versions has every KEK_<n>. The map is filled by load.
@@ -131,6 +140,8 @@ type config struct {
 	Limit    limitConfig
 	Admit    admissionConfig
 	Work     workConfig
+	GCMode   gcModeConfig
+	GC       gcConfig
 }
 
 // environment is the process's environment, by name.

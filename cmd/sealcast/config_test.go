@@ -78,11 +78,13 @@ func TestConfigDefaults(t *testing.T) {
 		cfg.Limit.MaxSourceBytes, time.Duration(cfg.Work.DrainTimeout), string(cfg.Work.ScratchDir),
 		cfg.Viewer.KeyLimitPerToken, cfg.Viewer.KeyLimitPerClient, cfg.Log.Level.Level, cfg.S3.Endpoint.host,
 		cfg.Work.AttemptMemory, cfg.Work.ChildMemory, cfg.Work.VerifySourceHash, cfg.Work.Sandbox,
+		cfg.GCMode.Mode, time.Duration(cfg.GC.Grace), time.Duration(cfg.GC.Retention),
 	}
 	want := []any{
 		listenAddr(":8080"), listenAddr("127.0.0.1:9090"), "us-east-1", count(max(1, runtime.GOMAXPROCS(0)/4)), count(1),
 		byteSize(50 << 30), 10 * time.Minute, os.TempDir(), count(120), count(3000), slog.LevelInfo, "minio:9000",
 		byteSize(1536 << 20), byteSize(0), onOff(true), sandboxMode(sandbox.Auto),
+		gcDryRun, time.Hour, 720 * time.Hour,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -147,6 +149,9 @@ func TestConfigFaults(t *testing.T) {
 		{"all is well", with(whole(), "VERIFY_SOURCE_HASH", "off", "SANDBOX", "require", "CHILD_MEMORY", "4GiB"), nil},
 		{"scratch", with(whole(), "SCRATCH_DIR", "/nonexistent/folder"), []string{`SCRATCH_DIR: is "/nonexistent/folder", which is no folder`}},
 		{"drain", with(whole(), "DRAIN_TIMEOUT", "10"), []string{`DRAIN_TIMEOUT: is "10", which is no positive duration`}},
+		{"garbage collection", with(whole(), "GC", "yes", "GC_GRACE", "10s", "GC_RETENTION", "-1h"), []string{
+			`GC: is "yes"`, `GC_GRACE: is "10s", which is no duration of a minute or more`, `GC_RETENTION: is "-1h", which is no positive duration`,
+		}},
 		{"log", with(whole(), "LOG_LEVEL", "loud", "LOG_FORMAT", "xml"), []string{`LOG_LEVEL: is "loud"`, `LOG_FORMAT: is "xml"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -368,6 +368,41 @@ func (m *sandboxMode) UnmarshalText(text []byte) error {
 	return nil
 }
 
+func (m sandboxMode) String() string { return string(m) }
+
+// gracePeriod is a period of at least a minute: an attempt that has lost its
+// lease goes on uploading for some seconds.
+type gracePeriod time.Duration
+
+func (p *gracePeriod) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < time.Minute {
+		return fmt.Errorf("is %q, which is no duration of a minute or more", text)
+	}
+	*p = gracePeriod(d)
+	return nil
+}
+
+func (p gracePeriod) String() string { return time.Duration(p).String() }
+
+// gcMode is GC.
+type gcMode string
+
+const (
+	gcOff    gcMode = "off"
+	gcDryRun gcMode = "dry-run"
+	gcOn     gcMode = "on"
+)
+
+func (m *gcMode) UnmarshalText(text []byte) error {
+	switch v := gcMode(text); v {
+	case gcOff, gcDryRun, gcOn:
+		*m = v
+		return nil
+	}
+	return fmt.Errorf("is %q", text)
+}
+
 // existingDir is a folder that is there.
 type existingDir string
 

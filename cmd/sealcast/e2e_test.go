@@ -273,7 +273,7 @@ type fullJob struct {
 	ID, Type, Hash, Source, State, Stage string
 	Progress                             float64
 	Attempt                              int
-	Error                                *struct{ Code, Message string }
+	Error                                *struct{ Code, Message, Stage string }
 	Results                              json.RawMessage
 }
 

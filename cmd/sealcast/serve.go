@@ -49,14 +49,14 @@ func apiNeeds(c *config) []any {
 
 func workerNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Limit, &c.Webhook, &c.Work, &c.Log,
+		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Limit, &c.Webhook, &c.Work, &c.GCMode, &c.GC, &c.Log,
 	}
 }
 
 func serveNeeds(c *config) []any {
 	return []any{
 		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
-		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Streams, &c.Limit, &c.Admit, &c.Webhook, &c.Work, &c.Log,
+		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Streams, &c.Limit, &c.Admit, &c.Webhook, &c.Work, &c.GCMode, &c.GC, &c.Log,
 	}
 }
 
@@ -168,6 +168,9 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 		if n != nil {
 			parts = append(parts, n.Run)
 		}
+		if mode := p.cfg.GCMode.Mode; mode != gcOff {
+			parts = append(parts, p.newCollector(mode == gcDryRun).Run)
+		}
 	}
 	if r.api {
 		h, err := p.newAPI(dispatcher)
@@ -243,7 +246,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 		Tokens:  tokens,
 		Keys:    p.keys,
 		Jobs: jobService{
-			store: p.jobs, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
 			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
 		},
 		Webhooks:      webhooks{p.jobs},

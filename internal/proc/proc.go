@@ -16,8 +16,22 @@ import (
 	"time"
 )
 
-// Grace is the time between TERM and KILL to a child's process group.
-const Grace = 3 * time.Second
+// Grace is the time between TERM and KILL to a child's process group; hurry is
+// that of a cause that is urgent.
+const (
+	Grace = 3 * time.Second
+	hurry = time.Second
+)
+
+// graceOf is the grace that the cause of a context's end grants: causes that
+// have a method Urgent() bool may shorten it.
+func graceOf(ctx context.Context) time.Duration {
+	var cause interface{ Urgent() bool }
+	if errors.As(context.Cause(ctx), &cause) && cause.Urgent() {
+		return hurry
+	}
+	return Grace
+}
 
 const stderrTail = 16 << 10
 
@@ -88,7 +102,7 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error {
 		pid := cmd.Process.Pid
-		time.AfterFunc(Grace, func() {
+		time.AfterFunc(graceOf(ctx), func() {
 			if !p.ended.Load() {
 				_ = syscall.Kill(-pid, syscall.SIGKILL)
 			}

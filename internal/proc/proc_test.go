@@ -104,6 +104,43 @@ func TestCancelEndsTheGroup(t *testing.T) {
 	waitGone(t, grandchild)
 }
 
+// urgent is a cause that does not wait for the whole grace.
+type urgent struct{ error }
+
+func (urgent) Urgent() bool { return true }
+
+// A deaf child of an urgent end dies while another one still has its grace.
+func TestUrgentEnd(t *testing.T) {
+	start := func(cause error) *proc.Process {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := sh("trap '' TERM; echo ready >&3; while :; do sleep 1; done")
+		spec.Files = []*os.File{w}
+		p, err := proc.Start(ctx, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		cancel(cause)
+		return p
+	}
+	patient := start(errors.New("no hurry"))
+	hurried := start(urgent{errors.New("now")})
+	if _, err := hurried.Wait(); err == nil {
+		t.Error("a killed child counts as success")
+	}
+	if gone(patient.Pid()) {
+		t.Error("the other child had no grace")
+	}
+	patient.Kill()
+	_, _ = patient.Wait()
+}
+
 // The parent is killed with KILL; its child dies too.
 func TestChildDiesWithItsParent(t *testing.T) {
 	parent := exec.Command(os.Args[0], "-test.run=^TestHelperParent$")

@@ -1,0 +1,33 @@
+package api
+
+import "net/http"
+
+// cancelJob ends a job. Asking again gives the same document, as 200.
+func (s *server) cancelJob(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if !jobIDPattern.MatchString(id) {
+		return s.jobError(r, ErrNotFound)
+	}
+	job, done, err := s.Jobs.Cancel(r.Context(), id)
+	if err != nil {
+		return s.jobError(r, err)
+	}
+	status := http.StatusOK
+	if done {
+		status = http.StatusAccepted
+	}
+	return writeJSON(w, status, job.wire())
+}
+
+// retryJob queues a failed or cancelled job again.
+func (s *server) retryJob(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if !jobIDPattern.MatchString(id) {
+		return s.jobError(r, ErrNotFound)
+	}
+	job, err := s.Jobs.Retry(r.Context(), id)
+	if err != nil {
+		return s.jobError(r, err)
+	}
+	return writeJSON(w, http.StatusAccepted, job.wire())
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Cancel and Retry follow what worker.JobStore does, as far as clients see it.
+func (f *fakeJobs) Cancel(ctx context.Context, id string) (Job, bool, error) {
+	job, err := f.Get(ctx, id)
+	switch {
+	case err != nil:
+		return Job{}, false, err
+	case job.State == "cancelled":
+		return job, false, nil
+	case job.State == "succeeded" || job.State == "failed":
+		return Job{}, false, &Problem{Status: 409, Code: "job_finished", Detail: "the job has ended"}
+	}
+	at := time.Unix(2, 0).UTC()
+	job.State, job.FinishedAt = "cancelled", &at
+	f.put(job)
+	return job, true, nil
+}
+
+func (f *fakeJobs) Retry(ctx context.Context, id string) (Job, error) {
+	job, err := f.Get(ctx, id)
+	switch {
+	case err != nil:
+		return Job{}, err
+	case job.State != "cancelled" && job.State != "failed":
+		return Job{}, &Problem{Status: 409, Code: "job_not_retryable", Detail: "the job has not failed"}
+	}
+	job.State, job.FinishedAt = "queued", nil
+	f.put(job)
+	return job, nil
+}
+
+func TestCancelAndRetryJob(t *testing.T) {
+	rig := newRig(t)
+	at := time.Unix(1, 0).UTC()
+	for _, state := range []string{"queued", "running", "succeeded", "failed"} {
+		rig.jobs.put(Job{ID: state, Type: "video:full", Hash: hashA, Source: "x", State: state, CreatedAt: at})
+	}
+	key := "X-API-Key: " + testAPIKey
+	for _, tt := range []struct {
+		path   string
+		status int
+		code   string
+		state  string
+	}{
+		{"queued/retry", 409, "job_not_retryable", ""},
+		{"queued/cancel", 202, "", "cancelled"},
+		{"queued/cancel", 200, "", "cancelled"},
+		{"queued/retry", 202, "", "queued"},
+		{"running/cancel", 202, "", "cancelled"},
+		{"succeeded/cancel", 409, "job_finished", ""},
+		{"succeeded/retry", 409, "job_not_retryable", ""},
+		{"failed/cancel", 409, "job_finished", ""},
+		{"failed/retry", 202, "", "queued"},
+		{"nobody/cancel", 404, "job_not_found", ""},
+		{"nobody/retry", 404, "job_not_found", ""},
+		{"a%20b/cancel", 404, "job_not_found", ""},
+		{strings.Repeat("a", 129) + "/retry", 404, "job_not_found", ""},
+	} {
+		a := rig.do("POST", "/api/jobs/"+tt.path, "", key)
+		if a.StatusCode != tt.status || a.code() != tt.code || !strings.Contains(string(a.body), `"state":"`+tt.state) == (tt.state != "") {
+			t.Errorf("%s: %d %s", tt.path, a.StatusCode, a.body)
+		}
+		if a.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: a cache may keep it", tt.path)
+		}
+	}
+	for _, action := range []string{"cancel", "retry"} {
+		if a := rig.do("POST", "/api/jobs/failed/"+action, ""); a.StatusCode != 401 || a.code() != "api_key_required" {
+			t.Errorf("%s without a key: %d %s", action, a.StatusCode, a.body)
+		}
+		if a := rig.do("GET", "/api/jobs/failed/"+action, "", key); a.StatusCode != 405 || a.Header.Get("Allow") != "POST, OPTIONS" {
+			t.Errorf("GET %s: %d, Allow %q", action, a.StatusCode, a.Header.Get("Allow"))
+		}
+	}
+	rig.jobs.err = errors.New("dial pg.internal:5432")
+	for _, action := range []string{"cancel", "retry"} {
+		a := rig.do("POST", "/api/jobs/failed/"+action, "", key)
+		if a.StatusCode != 503 || a.code() != "unavailable" || strings.Contains(string(a.body), "internal:") {
+			t.Errorf("%s while Postgres is away: %d %s", action, a.StatusCode, a.body)
+		}
+	}
+}
