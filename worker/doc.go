@@ -25,5 +25,8 @@
 // changes nothing when the row has another. An attempt that cannot reach the
 // database for 11 s ends itself before its lease ends (lease.go).
 //
+// A lease ends early when its worker is known to be dead: a worker that starts
+// looks for those of its host whose lock in Postgres nobody holds (presence.go).
+//
 // Where a failure goes is decided in verdict.go alone.
 package worker

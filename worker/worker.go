@@ -112,6 +112,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := checkPolicy(ctx, w.cfg.Redis, w.cfg.Log); err != nil {
 		return err
 	}
+	leave := w.attend(ctx)
+	defer leave()
 	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
 	var servers []*asynq.Server
 	for _, s := range []struct {
