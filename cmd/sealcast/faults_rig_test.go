@@ -192,7 +192,7 @@ func (f *faultRig) serveAPI() {
 // until waits for what no event tells.
 func (f *faultRig) until(what string, ok func() bool) {
 	f.t.Helper()
-	for deadline := time.Now().Add(4 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			f.t.Fatalf("it never came to this: %s\n%s", what, f.rows())
 		}
