@@ -54,7 +54,7 @@ func (a *attempt) posterAt(ctx context.Context, src *Source, plan Plan, from tim
 		return nil, gerr
 	}
 	var exit *proc.ExitError
-	if errors.As(err, &exit) && !bySignal(exit) {
+	if errors.As(err, &exit) && !fromOutside(exit) {
 		out.Reset() // it found nothing there
 		err = nil
 	}
