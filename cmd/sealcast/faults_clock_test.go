@@ -19,7 +19,11 @@ import (
 func skewed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	source := filepath.Join(runtime.GOROOT(), "src", "runtime")
+	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(strings.TrimSpace(string(root)), "src", "runtime")
 	overlay := map[string]string{}
 	change := func(name string, pairs ...string) {
 		text, err := os.ReadFile(filepath.Join(source, name))

@@ -117,9 +117,11 @@ func sameObject(f *faultRig, key string, size int64, sum []byte) error {
 	}
 	defer body.Close()
 	b, err := io.ReadAll(body)
-	got := sha256.Sum256(b)
-	if err != nil || int64(len(b)) != size || !bytes.Equal(got[:], sum) {
-		return fmt.Errorf("%s: %d bytes with SHA-256 %x, the inventory has %d and %x (%v)", key, len(b), got, size, sum, err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if got := sha256.Sum256(b); int64(len(b)) != size || !bytes.Equal(got[:], sum) {
+		return fmt.Errorf("%s: %d bytes with SHA-256 %x, the inventory has %d and %x", key, len(b), got, size, sum)
 	}
 	return nil
 }
