@@ -10,7 +10,7 @@ BIN     := bin/sealcast
 FUZZTIME ?= 30s
 export PATH := $(TOOLS):$(PATH)
 
-.PHONY: help deps build demo dev test check lint race fuzz bench e2e image clean
+.PHONY: help deps build demo dev test check lint race fuzz bench faults storm e2e image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -54,6 +54,13 @@ fuzz: deps ## every fuzz target for FUZZTIME (30s)
 bench: deps build ## the main job against a bare ffmpeg command and the staged shape, in one run
 	@$(GO) test -run '^$$' -bench '^BenchmarkMainJob$$' -benchtime 1x -timeout 60m -v ./cmd/sealcast
 	@$(GO) test -run '^$$' -bench . ./token ./keystore ./api
+
+faults: deps ## break everything that a job depends on, then print the figures of reliability  [FIGURE_ROUNDS=5]
+	@$(GO) test -tags faults -run '^TestFaults' -parallel 4 -timeout 60m ./cmd/sealcast
+	@$(GO) test -tags faults -run '^TestFigures' -timeout 60m -v ./cmd/sealcast
+
+storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS=500] [STORM_WORKERS=4] [STORM_SECONDS=] [STORM_SEED=]
+	@$(GO) test -tags faults -run '^TestStorm' -timeout 120m -v ./cmd/sealcast
 
 e2e: deps ## the end-to-end tests alone
 	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast

@@ -54,7 +54,7 @@ func (a *attempt) posterAt(ctx context.Context, src *Source, plan Plan, from tim
 		return nil, gerr
 	}
 	var exit *proc.ExitError
-	if errors.As(err, &exit) && ownVerdict(exit) && !a.starved.Load() {
+	if errors.As(err, &exit) && !fromOutside(exit) && !a.starved.Load() {
 		out.Reset() // it found nothing there
 		err = nil
 	}

@@ -107,17 +107,17 @@ func (a *attempt) encoderVerdict(ctx context.Context, err error, begun bool) err
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() == nil && errors.As(err, &exit) && ownVerdict(exit) && !begun && !a.starved.Load():
+	case ctx.Err() == nil && errors.As(err, &exit) && !fromOutside(exit) && !begun && !a.starved.Load():
 		return permanent(CodeSourceTruncated, "no picture of the source could be decoded", err)
 	}
 	return transient(CodeEncodeFailed, "the encoder failed", err)
 }
 
-// ownVerdict reports whether ffmpeg itself ended with an error: with 1, or in
-// newer versions with the low byte of an error number. All else is a signal,
-// as a shell tells it, too, or a program that could not start.
-func ownVerdict(e *proc.ExitError) bool {
-	return e.Code == 1 || e.Code >= 160
+// fromOutside reports whether the end of a child says nothing of its input: it
+// was ended from outside, or could not even run. A shell tells the former as
+// 128 plus the signal, the latter as 2, 126 or 127, and so does the loader.
+func fromOutside(e *proc.ExitError) bool {
+	return e.Code <= 0 || e.Code == 2 || e.Code == 126 || e.Code == 127 || e.Code > 128 && e.Code < 160
 }
 
 // startPackagers starts one packager per output and gives them to the group.

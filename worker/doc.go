@@ -42,6 +42,9 @@
 // Deleting an asset (deletion.go) cancels its queued and running jobs, so its
 // attempts are fenced, and leaves its objects to the Remover.
 //
+// A lease ends early when its worker is known to be dead: a worker that starts
+// looks for those of its host whose lock in Postgres nobody holds (presence.go).
+//
 // Where a failure goes is decided in verdict.go alone.
 //
 // What is told of all this to a job's callback_url is written by triggers on

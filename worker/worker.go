@@ -136,6 +136,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	var listener sync.WaitGroup
 	listener.Go(func() { w.listen(listening) })
 	defer func() { stopListening(); listener.Wait() }()
+	leave := w.attend(ctx)
+	defer leave()
 	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
 	var servers []*asynq.Server
 	for _, s := range []struct {
