@@ -279,3 +279,9 @@ func outage(t *testing.T, d time.Duration) {
 		t.Fatal(t.Context().Err())
 	}
 }
+
+// rung waits until every doorbell has left for Redis.
+func (f *faultRig) rung() {
+	f.t.Helper()
+	f.until("the outbox is empty", func() bool { return f.count(`SELECT count(*) FROM outbox`) == 0 })
+}
