@@ -2,7 +2,6 @@ package pipeline_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +10,6 @@ import (
 
 	"github.com/sealcast/sealcast/pipeline"
 )
-
-// The encoder's call of ffmpeg, not the gate's.
-const onEncode = `case "$*" in *-progress*) %s;; *) exec "$REAL" "$@";; esac`
 
 // A child that dies for want of memory says so in the code: by the kernel's
 // count, or in its own words. A KILL that the kernel did not count is another
@@ -24,11 +20,11 @@ func TestOutOfMemory(t *testing.T) {
 		name, tool, script string
 		code               string
 	}{
-		{"ffmpeg killed by the kernel", "ffmpeg", fmt.Sprintf(onEncode, `"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT"; kill -9 $p; wait $p`), pipeline.CodeOutOfMemory},
+		{"ffmpeg killed by the kernel", "ffmpeg", onlyEncode(`"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT"; kill -9 $p; wait $p`), pipeline.CodeOutOfMemory},
 		{"packager killed by the kernel", "packager", `"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT"; kill -9 $p; wait $p`, pipeline.CodeOutOfMemory},
-		{"ffmpeg killed by somebody", "ffmpeg", fmt.Sprintf(onEncode, `"$REAL" "$@" & p=$!; sleep 1; kill -9 $p; wait $p`), pipeline.CodeEncodeFailed},
-		{"ffmpeg gets no memory", "ffmpeg", fmt.Sprintf(onEncode, `ulimit -v 320000; exec "$REAL" "$@"`), pipeline.CodeOutOfMemory},
-		{"ffmpeg gets no thread", "ffmpeg", fmt.Sprintf(onEncode, `echo "Failed to inject frame into filter network: Resource temporarily unavailable" >&2; exit 1`), pipeline.CodeOutOfMemory},
+		{"ffmpeg killed by somebody", "ffmpeg", onlyEncode(`"$REAL" "$@" & p=$!; sleep 1; kill -9 $p; wait $p`), pipeline.CodeEncodeFailed},
+		{"ffmpeg gets no memory", "ffmpeg", onlyEncode(`ulimit -v 320000; exec "$REAL" "$@"`), pipeline.CodeOutOfMemory},
+		{"ffmpeg gets no thread", "ffmpeg", onlyEncode(`echo "Failed to inject frame into filter network: Resource temporarily unavailable" >&2; exit 1`), pipeline.CodeOutOfMemory},
 		{"packager gets no memory", "packager", `echo "terminate called after throwing an instance of 'std::bad_alloc'" >&2; kill -ABRT $$`, pipeline.CodeOutOfMemory},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -38,12 +34,7 @@ func TestOutOfMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newLab(t, func(cfg *pipeline.Config) {
-				path := wrapTool(t, c.tool, "COUNT="+count+"\n"+c.script)
-				if c.tool == "packager" {
-					cfg.Packager = path
-				} else {
-					cfg.FFmpeg = path
-				}
+				scripted(t, cfg, c.tool, "COUNT="+count+"\n"+c.script)
 			})
 			pipeline.CountOOM(l.runner, count)
 			req := l.request(file)
@@ -54,20 +45,20 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// A source whose probe wants too much memory is a bad source, and stays one.
+// Want of memory says nothing about the source, in the probe neither.
 func TestProbeWithoutMemory(t *testing.T) {
 	l := newLab(t, func(cfg *pipeline.Config) {
-		cfg.FFprobe = wrapTool(t, "ffprobe", `echo "moov: Cannot allocate memory" >&2; exit 1`)
+		scripted(t, cfg, "ffprobe", `echo "moov: Cannot allocate memory" >&2; exit 1`)
 	})
 	_, err := l.runner.Run(t.Context(), l.request(clip(t, "2")))
-	wantCode(t, err, pipeline.CodeSourceUnreadable, true)
+	wantCode(t, err, pipeline.CodeOutOfMemory, false)
 }
 
 // A light attempt makes the same presentation with fewer threads.
 func TestLight(t *testing.T) {
 	said := filepath.Join(t.TempDir(), "args")
 	l := newLab(t, func(cfg *pipeline.Config) {
-		cfg.FFmpeg = wrapTool(t, "ffmpeg", fmt.Sprintf(onEncode, `echo "$@" >`+said+`; exec "$REAL" "$@"`))
+		scripted(t, cfg, "ffmpeg", onlyEncode(`echo "$@" >`+said+`; exec "$REAL" "$@"`))
 	})
 	req := l.request(clip(t, "7"))
 	req.Light = true
