@@ -188,3 +188,16 @@ func TestBrokenSources(t *testing.T) {
 		}
 	})
 }
+
+// The packager writes a fragment of one sample without a list of sizes: the
+// gate must find the size where it is.
+func TestLastSegmentOfOnePicture(t *testing.T) {
+	l := newLab(t)
+	file := makeSource(t, "a.mp4", join(moving("160x90", "25", "2.04"), words("-c:v libx264 -preset ultrafast"))...)
+	req := l.request(file, func(o *pipeline.Options) { o.SegmentSeconds = 2 })
+	p := l.run(req)
+	if p.Video[0].Frames != 51 {
+		t.Errorf("%d frames, want 51", p.Video[0].Frames)
+	}
+	l.playable(req, p)
+}

@@ -111,6 +111,9 @@ func checkRanges(traf *mp4.TrafBox) error {
 				protected += uint64(r.BytesOfProtectedData)
 			}
 			size := uint64(sample.Size)
+			if !trun.HasSampleSize() {
+				size = uint64(traf.Tfhd.DefaultSampleSize) // so the packager writes a fragment of one sample
+			}
 			if clear+protected != size || size >= largeSample && protected < size/2 {
 				return fmt.Errorf("of a sample of %d bytes %d are protected, %d clear", size, protected, clear)
 			}
