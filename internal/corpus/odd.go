@@ -59,7 +59,7 @@ func (c *Clips) odd(ctx context.Context) ([]Medium, error) {
 		{"16×16", "o.mp4", "-f lavfi -i testsrc2=s=16x16:r=25:d=1 -c:v libx264 -preset ultrafast", 25, 0},
 		{"as wide as a ticker", "o.mkv", "-f lavfi -i testsrc2=s=4000x16:r=5:d=1 -c:v mjpeg", 5, 0},
 		{"upright", "o.mp4", "-f lavfi -i testsrc2=s=90x160:r=25:d=1 -c:v libx264 -preset ultrafast", 25, 0},
-		{"twelve sound tracks", "o.mkv", "-i @ " + strings.Repeat("-map 0:a ", 12) + "-map 0:v -c copy", 25, 12},
+		{"four sound tracks", "o.mkv", "-i @ " + strings.Repeat("-map 0:a ", 4) + "-map 0:v -c copy", 25, 4},
 	}
 	list := make([]Medium, len(cases))
 	group, ctx := errgroup.WithContext(ctx)
