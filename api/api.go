@@ -34,6 +34,7 @@ type Config struct {
 	Tokens       *token.HMAC
 	Keys         Keys
 	Jobs         JobService
+	Webhooks     Webhooks
 	Publications Publications
 	Objects      Objects
 
@@ -174,6 +175,8 @@ func (s *server) routes() []route {
 		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
 		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
 		{method: "GET", path: "/api/jobs/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getJob},
+		{method: "GET", path: webhooksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.getWebhooks},
+		{method: "POST", path: redeliverPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRedeliver},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
 		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
 		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},
@@ -191,6 +194,7 @@ func (cfg Config) validate() error {
 	need(cfg.Tokens != nil, "a token secret is needed")
 	need(cfg.Keys != nil, "a key store is needed")
 	need(cfg.Jobs != nil, "a job service is needed")
+	need(cfg.Webhooks != nil, "webhooks are needed")
 	need(cfg.Publications != nil, "publications are needed")
 	need(cfg.Objects != nil, "an object store is needed")
 	need(cfg.KeysPerToken > 0, "key requests per minute and token: want 1 or more")

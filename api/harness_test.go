@@ -72,7 +72,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Tokens:      tokens, Keys: r.keys, Jobs: r.jobs, Publications: r.pubs, Objects: r.store,
+		Tokens:      tokens, Keys: r.keys, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Publications: r.pubs, Objects: r.store,
 		KeysPerToken: 1000, KeysPerClient: 1000,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -201,6 +201,10 @@ func specPath(path string) (string, bool) {
 		return "/api/key/{hash}", true
 	case len(segments) == 3 && segments[2] != "" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && segments[3] == "webhooks":
+		return "/api/jobs/{id}/webhooks", true
+	case len(segments) == 6 && strings.HasPrefix(path, "/api/jobs/") && segments[5] == "redeliver":
+		return "/api/jobs/{id}/webhooks/{delivery}/redeliver", true
 	case len(segments) >= 3 && strings.HasPrefix(path, "/stream/"):
 		return "/stream/{hash}/{path}", true
 	}

@@ -61,6 +61,10 @@ func notFound() *Problem {
 	return problem(http.StatusNotFound, "not_found", "there is nothing here")
 }
 
+func webhookNotFound() *Problem {
+	return problem(http.StatusNotFound, "webhook_not_found", "the job has no such webhook")
+}
+
 func notPublished() *Problem {
 	return problem(http.StatusNotFound, "not_published", "the title has no published generation")
 }

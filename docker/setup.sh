@@ -23,9 +23,12 @@ if [ ! -e .env ]; then
 fi
 
 mkdir -p secrets
-for name in kek_1 key_token_secret api_key; do
+for name in kek_1 key_token_secret api_key webhook_secret; do
 	if [ ! -e "secrets/$name" ]; then
-		random >"secrets/$name.new"
+		case $name in
+		webhook_secret) echo "whsec_$(openssl rand -base64 32)" ;;
+		*) random ;;
+		esac >"secrets/$name.new"
 		chmod 444 "secrets/$name.new"
 		mv "secrets/$name.new" "secrets/$name"
 		echo "docker/secrets/$name: made"

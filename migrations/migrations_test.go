@@ -78,7 +78,7 @@ func TestApplyTwice(t *testing.T) {
 	}
 	want := []string{
 		"assets", "content_keys", "goose_db_version", "jobs", "kek_versions",
-		"outbox", "publication_objects", "publications",
+		"outbox", "publication_objects", "publications", "webhook_attempts", "webhook_deliveries",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tables (-want +got):\n%s", diff)

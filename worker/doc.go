@@ -26,4 +26,8 @@
 // database for 11 s ends itself before its lease ends (lease.go).
 //
 // Where a failure goes is decided in verdict.go alone.
+//
+// What is told of all this to a job's callback_url is written by triggers on
+// the row, in the transaction of each change (migrations, 00005), and brought
+// to the receiver by the notifier (notify.go).
 package worker

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/sealcast/sealcast/internal/webhook"
 	"github.com/sealcast/sealcast/keystore"
 )
 
@@ -38,7 +39,8 @@ const queryTimeout = 5 * time.Second
 // state change is one statement or one transaction that names the state (and,
 // for a running job, the attempt) that it starts from. Time is the database's.
 type JobStore struct {
-	pool *pgxpool.Pool
+	pool    *pgxpool.Pool
+	targets *webhook.Targets // of callback_url; nil: webhooks are off
 }
 
 // NewJobStore returns a store over a migrated database.
@@ -77,13 +79,17 @@ func (s *JobStore) Get(ctx context.Context, id string) (Job, error) {
 // Submit records a job and its doorbell in one transaction. An identical
 // request that is queued, running or has succeeded gives that job and false.
 // An empty id asks for a new one. A *RequestError refuses the request:
-// CodeEncryptionSealed when the asset is published with the other choice.
+// CodeEncryptionSealed when the asset is published with the other choice,
+// CodeCallbackRefused and CodeWebhooksOff when nobody can be told about it.
 func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job Job, created bool, err error) {
 	if id == "" {
 		id = newID()
 	}
 	if !idPattern.MatchString(id) {
 		return Job{}, false, badPayload("the job id must be 1 to 128 of A-Z a-z 0-9 _ . : -")
+	}
+	if bad := s.checkCallback(sub.CallbackURL); bad != nil {
+		return Job{}, false, bad
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()

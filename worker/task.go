@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"unicode"
 
@@ -40,6 +39,8 @@ const (
 	CodeTypeUnknown      = "type_unknown"
 	CodeOptionsInvalid   = pipeline.CodeOptionsInvalid
 	CodeEncryptionSealed = "encryption_sealed"
+	CodeCallbackRefused  = "callback_refused"
+	CodeWebhooksOff      = "webhooks_off"
 )
 
 // RequestError says why a request is refused. Both parts are fit for
@@ -64,7 +65,7 @@ type Submission struct {
 	Hash        string // 64 lower-case hex digits
 	Source      string // object key in the source bucket
 	Options     pipeline.Options
-	CallbackURL string // recorded only; empty: none
+	CallbackURL string // where webhooks go; empty: none
 
 	// Digest names the request: two requests that mean the same have the
 	// same one, however they are spelled.
@@ -146,8 +147,8 @@ func (s Submission) check(optionsPath string) *RequestError {
 	if fault := sourceFault(s.Source); fault != "" {
 		return badPayload(`"source" %s`, fault)
 	}
-	if fault := callbackFault(s.CallbackURL); fault != "" {
-		return badPayload(`"callback_url" %s`, fault)
+	if bad := callbackForm(s.CallbackURL); bad != nil {
+		return bad
 	}
 	if err := s.Options.Validate(); err != nil {
 		bad := &RequestError{CodeOptionsInvalid, "the options are not valid"}
@@ -183,31 +184,6 @@ func sourceFault(key string) string {
 		if part == "." || part == ".." {
 			return `must not have "." or ".." as a path segment`
 		}
-	}
-	return ""
-}
-
-// callbackFault says what is wrong with a callback URL, or nothing. Where it
-// may lead is checked when something is sent.
-func callbackFault(raw string) string {
-	const want = "must be an absolute http or https URL"
-	if raw == "" {
-		return ""
-	}
-	if len(raw) > 2048 {
-		return "is longer than 2048 bytes"
-	}
-	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
-		return "has a character that must be percent-encoded"
-	}
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.Opaque != "":
-		return want
-	case u.User != nil:
-		return "must not carry a user or a password"
-	case u.Fragment != "" || strings.Contains(raw, "#"):
-		return "must not have a fragment"
 	}
 	return ""
 }

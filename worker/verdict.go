@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"github.com/sealcast/sealcast/internal/webhook"
 	"github.com/sealcast/sealcast/keystore"
 	"github.com/sealcast/sealcast/pipeline"
 )
@@ -104,4 +106,27 @@ func record(ctx context.Context, write func(context.Context) error) error {
 			return err
 		}
 	}
+}
+
+// deliveryPauses are the pauses after each failed try to deliver a webhook:
+// 11 tries in about 24 h.
+var deliveryPauses = []time.Duration{
+	5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour, 10 * time.Hour,
+}
+
+// judgeDelivery says what becomes of a webhook after its tries-th try, and how
+// long a pending one waits: up to a tenth more or less than its pause, so that
+// receivers which come back are not met by everything at once.
+func judgeDelivery(r webhook.Result, tries int) (state string, pause time.Duration) {
+	switch {
+	case r.Delivered():
+		return deliveryDelivered, 0
+	case r.Error == webhook.ErrorInterrupted:
+		return deliveryPending, 0
+	case r.Status == http.StatusGone, tries > len(deliveryPauses):
+		return deliveryDead, 0
+	}
+	pause = deliveryPauses[max(tries, 1)-1]
+	return deliveryPending, pause - pause/10 + rand.N(pause/5)
 }

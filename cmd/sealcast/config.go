@@ -81,6 +81,12 @@ type workConfig struct {
 	DrainTimeout     period      `env:"DRAIN_TIMEOUT" envDefault:"10m" set:"how long running jobs may still take at shutdown: 30s, 10m"`
 }
 
+type webhookConfig struct {
+	Secret   webhookSecret  `env:"WEBHOOK_SECRET" set:"the secret that signs webhooks: echo whsec_$(openssl rand -base64 32); without it a callback_url is refused"`
+	Previous webhookSecret  `env:"WEBHOOK_SECRET_PREVIOUS" set:"the secret before WEBHOOK_SECRET, while receivers still verify with it"`
+	Allow    []webhookAllow `env:"WEBHOOK_ALLOW" set:"addresses, CIDRs or host:port that webhooks may go to, by http too, beside https on the public internet, by comma"`
+}
+
 type kekConfig struct {
 	Primary count `env:"KEK_PRIMARY,required" set:"the version of the KEK that wraps new content keys: the n of a KEK_<n>"`
 	// Versions has every KEK_<n>. The map is filled by load.
@@ -103,6 +109,7 @@ type config struct {
 	Token    tokenConfig
 	KEK      kekConfig
 	Viewer   viewerConfig
+	Webhook  webhookConfig
 	Work     workConfig
 }
 
@@ -151,6 +158,7 @@ func (c *config) load(environ environment, needs func(*config) []any) ([]setting
 	if c.Source.Bucket != "" && c.Source.Bucket == c.Media.Bucket {
 		l.fault("MEDIA_BUCKET", "is the same as SOURCE_BUCKET", "another bucket: uploads are never public, media may be")
 	}
+	l.checkWebhooks(&c.Webhook)
 	if c.Work.ScratchDir == "" {
 		c.Work.ScratchDir = existingDir(os.TempDir())
 	}
@@ -219,6 +227,18 @@ func (l *loader) concern(concern any) {
 	l.explain(env.ParseWithOptions(concern, env.Options{Environment: values}), byField)
 	for _, vr := range vars {
 		l.settings = append(l.settings, l.show(vr, v.FieldByName(vr.field), from[vr.name]))
+	}
+}
+
+// checkWebhooks holds the two secrets against each other.
+func (l *loader) checkWebhooks(c *webhookConfig) {
+	const previous = "WEBHOOK_SECRET_PREVIOUS"
+	switch now, before := c.Secret.reveal(), c.Previous.reveal(); {
+	case before == "":
+	case now == "" && !l.faulty("WEBHOOK_SECRET"):
+		l.fault(previous, "is set, and WEBHOOK_SECRET is not", "WEBHOOK_SECRET, or remove it")
+	case now == before:
+		l.fault(previous, "is the same as WEBHOOK_SECRET", "the secret before, or remove it")
 	}
 }
 

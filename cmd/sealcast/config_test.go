@@ -176,6 +176,37 @@ func TestConfigNeedsDiffer(t *testing.T) {
 	}
 }
 
+func TestConfigWebhooks(t *testing.T) {
+	const one, two = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+	for _, c := range []struct {
+		name string
+		env  environment
+		want []string
+	}{
+		{"off", whole(), nil},
+		{"on", with(whole(), "WEBHOOK_SECRET", one, "WEBHOOK_SECRET_PREVIOUS", two, "WEBHOOK_ALLOW", "10.0.0.0/8, ::1,receiver:8080"), nil},
+		{"no secret of webhooks", with(whole(), "WEBHOOK_SECRET", one[6:]), []string{"WEBHOOK_SECRET: does not begin with whsec_"}},
+		{"short", with(whole(), "WEBHOOK_SECRET", "whsec_AAAA"), []string{"WEBHOOK_SECRET: has 3 bytes after decoding, needs 24 to 64"}},
+		{"the former alone", with(whole(), "WEBHOOK_SECRET_PREVIOUS", two), []string{"WEBHOOK_SECRET_PREVIOUS: is set, and WEBHOOK_SECRET is not"}},
+		{"the same twice", with(whole(), "WEBHOOK_SECRET", one, "WEBHOOK_SECRET_PREVIOUS", one), []string{"WEBHOOK_SECRET_PREVIOUS: is the same as WEBHOOK_SECRET"}},
+		{"a name without a port", with(whole(), "WEBHOOK_ALLOW", "10.0.0.1,receiver"), []string{`WEBHOOK_ALLOW: has the entry "receiver", which is no address, no CIDR and no host:port`}},
+	} {
+		if diff := cmp.Diff(c.want, faultsOf(t, c.env, serveNeeds)); diff != "" {
+			t.Errorf("%s: faults (-want +got):\n%s", c.name, diff)
+		}
+	}
+	var cfg config
+	if _, err := cfg.load(with(whole(), "WEBHOOK_SECRET", one, "WEBHOOK_SECRET_PREVIOUS", two, "WEBHOOK_ALLOW", "receiver:8080"), workerNeeds); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{one, two}, cfg.Webhook.secrets()); diff != "" {
+		t.Error(diff)
+	}
+	if err := cfg.Webhook.targets().CheckURL("http://receiver:8080/"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConfigSecretsFromFiles(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, content string) string {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sealcast/sealcast/internal/webhook"
 )
 
 // The types of the variables' values. Each checks itself in UnmarshalText; its
@@ -67,6 +69,16 @@ func (s *headerSecret) UnmarshalText(text []byte) error {
 		if c <= ' ' || c > '~' {
 			return errors.New("has a space, a line break or a character that an HTTP header cannot carry")
 		}
+	}
+	return s.secret.UnmarshalText(text)
+}
+
+// webhookSecret is WEBHOOK_SECRET: whsec_ and base64.
+type webhookSecret struct{ secret }
+
+func (s *webhookSecret) UnmarshalText(text []byte) error {
+	if _, err := webhook.ParseSecret(string(text)); err != nil {
+		return err
 	}
 	return s.secret.UnmarshalText(text)
 }
@@ -255,6 +267,17 @@ func (p *proxyPrefix) UnmarshalText(text []byte) error {
 		return fmt.Errorf("has the entry %q, which is neither an address nor a CIDR", s)
 	}
 	p.Prefix = pre.Masked()
+	return nil
+}
+
+// webhookAllow is one entry of WEBHOOK_ALLOW.
+type webhookAllow struct{ webhook.Allow }
+
+func (a *webhookAllow) UnmarshalText(text []byte) (err error) {
+	s := strings.TrimSpace(string(text))
+	if a.Allow, err = webhook.ParseAllow(s); err != nil {
+		return fmt.Errorf("has the entry %q, which %w", s, err)
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type localState struct {
 	APIKey         string `json:"api_key"`
 	KeyTokenSecret string `json:"key_token_secret"`
 	KEK            string `json:"kek_1"`
+	WebhookSecret  string `json:"webhook_secret"`
 	APIPort        int    `json:"api_port"`
 	MetricsPort    int    `json:"metrics_port"`
 	PlayerPort     int    `json:"player_port"`
@@ -102,6 +104,9 @@ func configureLocal(ctx context.Context, stack *localstack.Stack, dir string) (*
 			"KEY_TOKEN_SECRET": state.KeyTokenSecret,
 			"KEK_1":            state.KEK,
 			"KEK_PRIMARY":      "1",
+			"WEBHOOK_SECRET":   state.WebhookSecret,
+			// A receiver that is being built runs on this machine.
+			"WEBHOOK_ALLOW": "127.0.0.0/8,::1",
 			// Any page on this machine may play, whatever its port.
 			"CORS_ORIGINS":       "http://127.0.0.1:*,http://localhost:*",
 			"WORKER_CONCURRENCY": "1",
@@ -146,6 +151,11 @@ func (s *localState) complete() error {
 			_, _ = rand.Read(b) // crypto/rand.Read never fails since Go 1.24
 			*secret.value = hex.EncodeToString(b)
 		}
+	}
+	if s.WebhookSecret == "" {
+		b := make([]byte, 32)
+		_, _ = rand.Read(b)
+		s.WebhookSecret = "whsec_" + base64.StdEncoding.EncodeToString(b)
 	}
 	used := map[int]bool{}
 	for _, port := range []*int{&s.APIPort, &s.MetricsPort, &s.PlayerPort} {

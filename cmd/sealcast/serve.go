@@ -42,20 +42,20 @@ func (r roles) name() string {
 func apiNeeds(c *config) []any {
 	return []any{
 		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Media,
-		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Log,
+		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Webhook, &c.Log,
 	}
 }
 
 func workerNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Work, &c.Log,
+		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Webhook, &c.Work, &c.Log,
 	}
 }
 
 func serveNeeds(c *config) []any {
 	return []any{
 		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
-		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Work, &c.Log,
+		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Webhook, &c.Work, &c.Log,
 	}
 }
 
@@ -157,6 +157,13 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 			return nil, err
 		}
 		parts = append(parts, w.Run)
+		n, err := p.newNotifier(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil {
+			parts = append(parts, n.Run)
+		}
 	}
 	if r.api {
 		h, err := p.newAPI(dispatcher)
@@ -213,6 +220,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 		Tokens:        tokens,
 		Keys:          p.keys,
 		Jobs:          jobService{p.jobs, dispatcher.Wake},
+		Webhooks:      webhooks{p.jobs},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),

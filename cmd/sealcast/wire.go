@@ -87,8 +87,11 @@ func (p *platform) openStores(ctx context.Context) error {
 		return err
 	}
 	p.jobs = worker.NewJobStore(p.pool)
+	if p.cfg.Webhook.on() {
+		p.jobs = p.jobs.WithCallbacks(p.cfg.Webhook.targets())
+	}
 	p.metrics = worker.NewMetrics(p.registry)
-	return worker.RegisterQueues(p.registry, p.redis, p.metrics)
+	return errors.Join(worker.RegisterQueues(p.registry, p.redis, p.metrics), worker.RegisterBacklog(p.registry, p.jobs, p.metrics))
 }
 
 func (p *platform) close() {

@@ -6,11 +6,12 @@ package arrows
 const Drawing = `
 cmd ─► worker ─► pipeline ─► internal/proc
  │       ├─────► keystore ─► pgx
- │       └─────► internal/cenc
+ │       ├─────► internal/cenc
+ │       └─────► internal/webhook
  ├──► api ─────► keystore, token, internal/cenc
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
-pipeline, keystore ─► internal/cenc        cenc, proc, token: no import of ours
+pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
        api → {worker, pipeline}; worker → api
 `
@@ -21,6 +22,7 @@ var Allowed = map[string][]string{
 	"internal/arrows":     {},
 	"internal/cenc":       {},
 	"internal/proc":       {},
+	"internal/webhook":    {},
 	"token":               {},
 	"migrations":          {},
 	"internal/player":     {},
@@ -28,7 +30,7 @@ var Allowed = map[string][]string{
 	"keystore":            {"internal/cenc"},
 	"pipeline":            {"internal/cenc", "internal/proc"},
 	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc"},
-	"worker":              {"pipeline", "keystore", "internal/cenc", "internal/proc"},
+	"worker":              {"pipeline", "keystore", "internal/cenc", "internal/proc", "internal/webhook"},
 	"api":                 {"keystore", "token", "internal/cenc"},
 
 	// For tests only.
