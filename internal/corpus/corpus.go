@@ -39,7 +39,7 @@ type Canary struct {
 // Payload is a job payload and what must become of it.
 type Payload struct {
 	Name string
-	Type string // of the task; empty: video:transcode
+	Type string // of the task
 	Body string
 	// Code that the strict decode refuses with; empty: it is taken.
 	Code string

@@ -1,6 +1,9 @@
 package corpus
 
-import "strings"
+import (
+	"encoding/json"
+	"strings"
+)
 
 const (
 	hash   = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -18,7 +21,7 @@ const (
 func Payloads() []Payload {
 	var list []Payload
 	put := func(name, body, code string, status int, problem string) {
-		list = append(list, Payload{Name: name, Body: body, Code: code, Status: status, Problem: problem})
+		list = append(list, Payload{Name: name, Type: "video:transcode", Body: body, Code: code, Status: status, Problem: problem})
 	}
 	// with puts members behind hash and source; what the worker refuses, the
 	// API answers with the same code.
@@ -61,7 +64,7 @@ func Payloads() []Payload {
 	put("overlong UTF-8", start+",\"options\":{\"\xc0\xafx\":1}}", bad, 400, broken)
 	put("surrogate in UTF-8", start+",\"options\":{\"\xed\xa0\x80\":1}}", bad, 400, broken)
 	put("brackets without end", strings.Repeat("[", 30000), bad, 400, broken)
-	put("objects without end", strings.Repeat(`{"a":`, 10000), bad, 400, odd)
+	put("objects without end", strings.Repeat(`{"a":`, 10000), bad, 400, broken)
 	put("empty object", "{}", bad, 400, bad)
 	put("spaces without end", strings.Repeat(" ", 60000)+start+"}", "", taken, "")
 
@@ -147,7 +150,7 @@ func Payloads() []Payload {
 	digest("in an object", `{"sha256":"`+hash+`"}`)
 	digest("a number of 64 digits", strings.Repeat("1", 64))
 
-	for _, kind := range []string{"", "video", "video:transcode ", "VIDEO:TRANSCODE", "video:transcode\\u0000", "job:run", "run:default", "asynq:{default}", strings.Repeat("x", 5000)} {
+	for _, kind := range []string{"", "video", "video:transcode ", "VIDEO:TRANSCODE", "video:transcode\x00", "job:run", "run:default", "asynq:{default}", strings.Repeat("x", 5000)} {
 		list = append(list, Payload{Name: "type " + kind[:min(len(kind), 30)], Type: kind, Body: start + "}", Code: "type_unknown", Status: 400, Problem: "type_unknown"})
 	}
 	return append(list, Payload{
@@ -162,11 +165,8 @@ func (p Payload) WithType() string {
 	if i < 0 {
 		return p.Body
 	}
-	kind := p.Type
-	if kind == "" && !strings.HasPrefix(p.Name, "type ") {
-		kind = "video:transcode"
-	}
-	member := `"type":"` + kind + `"`
+	kind, _ := json.Marshal(p.Type) // a string
+	member := `"type":` + string(kind)
 	if rest := strings.TrimSpace(p.Body[i+1:]); rest != "}" {
 		member += ","
 	}
