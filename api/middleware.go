@@ -226,6 +226,9 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, rt route) error {
 	if err := s.authorize(r, rt.auth); err != nil {
 		return err
 	}
+	if rt.limit > 0 && r.ContentLength > rt.limit {
+		return &http.MaxBytesError{Limit: rt.limit} // before "100 Continue" asks for a body that is refused anyway
+	}
 	return rt.handle(w, r)
 }
 

@@ -85,9 +85,14 @@ func (l *lab) request(file string, change ...func(*pipeline.Options)) pipeline.R
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	return l.requestOf("uploads/"+filepath.Base(file), body, change...)
+}
+
+// requestOf puts a body under a key and asks for it with fresh keys.
+func (l *lab) requestOf(key string, body []byte, change ...func(*pipeline.Options)) pipeline.Request {
+	l.t.Helper()
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
-	key := "uploads/" + filepath.Base(file)
 	if _, err := l.source.Put(l.t.Context(), key, body, "application/octet-stream", ""); err != nil {
 		l.t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ var Allowed = map[string][]string{
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "internal/cenc"},
+	"internal/corpus":                    {},
 	"internal/player/browsertest":        {},
 	"internal/localstack/localstacktest": {"internal/localstack", "migrations"},
 }

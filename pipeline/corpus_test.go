@@ -1,0 +1,197 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sealcast/sealcast/internal/corpus"
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// codes is the closed set of what Run answers with, and whether it is final.
+var codes = map[string]bool{
+	pipeline.CodeOptionsInvalid: true, pipeline.CodeSourceNotFound: true, pipeline.CodeSourceEmpty: true, pipeline.CodeSourceTooLarge: true,
+	pipeline.CodeSourceUnreadable: true, pipeline.CodeSourceUnsupported: true, pipeline.CodeSourceNoVideo: true,
+	pipeline.CodeSourceTruncated: true, pipeline.CodeSourceChanged: true,
+	pipeline.CodeEncodeFailed: false, pipeline.CodeStalled: false, pipeline.CodePackFailed: false, pipeline.CodeVerifyFailed: false,
+	pipeline.CodeStoreUnavailable: false, pipeline.CodeKeyUnavailable: false,
+}
+
+// Every source of the corpus ends as its case says: with a presentation that
+// passed the gate and decodes, or with a code of the closed set and nothing
+// playable in the store. None of them makes anybody connect to the canary's
+// address or open its file.
+func TestCorpusMedia(t *testing.T) {
+	bird := newCanary(t)
+	clips, err := corpus.MakeClips(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	media, err := clips.Media(t.Context(), bird.Canary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := newLab(t)
+	t.Run("cases", func(t *testing.T) {
+		for i, m := range media {
+			t.Run(m.Name, func(t *testing.T) {
+				t.Parallel()
+				l := &lab{t: t, runner: shared.runner, source: shared.source, media: shared.media}
+				output := pipeline.Outputs[i%len(pipeline.Outputs)]
+				l.corpusCase(i, m, bird, func(o *pipeline.Options) { o.Outputs = []string{output} })
+			})
+		}
+	})
+	bird.silent(t)
+}
+
+func (l *lab) corpusCase(i int, m corpus.Medium, bird *canary, options func(*pipeline.Options)) {
+	name := m.Key
+	if name == "" {
+		name = "bad.mp4"
+	}
+	req := l.requestOf(fmt.Sprintf("uploads/%d/%s", i, name), m.Body, options)
+	req.Prefix = fmt.Sprintf("%016x-1", i) // two cases may have the same bytes
+	req.Log = slog.New(slog.NewTextHandler(&l.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
+	defer cancel()
+	p, err := l.runner.Run(ctx, req)
+	got := corpus.Pass
+	if err != nil {
+		got = l.codeOf(err)
+		l.nothingPlayableBelow(req)
+	} else {
+		l.wantPresentation(req, p, m)
+	}
+	l.t.Logf("CASE\t%s\t%s\t%v", m.Name, got, err)
+	if m.Want != corpus.Any && !slices.Contains(strings.Split(m.Want, "|"), got) {
+		l.t.Errorf("%s: got %s (%v), want %s", m.Name, got, err, m.Want)
+	}
+	if bytes.Contains(l.log.Bytes(), []byte(bird.secret)) {
+		l.t.Error("the canary's content is in the log")
+	}
+	if l.t.Failed() {
+		l.t.Logf("log:\n%s", l.log.String())
+	}
+}
+
+// codeOf wants an error of the closed set.
+func (l *lab) codeOf(err error) string {
+	var perr *pipeline.Error
+	if !errors.As(err, &perr) {
+		l.t.Fatalf("ended with %v", err)
+	}
+	final, known := codes[perr.Code]
+	if !known || perr.Permanent != final || perr.Message == "" {
+		l.t.Errorf("error %+v is none of the closed set", perr)
+	}
+	return perr.Code
+}
+
+func (l *lab) wantPresentation(req pipeline.Request, p *pipeline.Presentation, m corpus.Medium) {
+	if m.Frames == 0 {
+		return // the gate has looked at it
+	}
+	if p.Video[0].Frames != m.Frames && p.Video[0].Frames != m.Frames+1 {
+		l.t.Errorf("%d frames, want %d", p.Video[0].Frames, m.Frames)
+	}
+	if m.Audio >= 0 && len(p.Audio) != m.Audio {
+		l.t.Errorf("%d audio renditions, want %d", len(p.Audio), m.Audio)
+	}
+	l.playable(req, p)
+}
+
+// nothingPlayableBelow is nothingPlayable of one attempt.
+func (l *lab) nothingPlayableBelow(req pipeline.Request) {
+	infos, err := l.media.List(l.t.Context(), pipeline.KeyPrefix(req.Hash, req.Prefix))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, info := range infos {
+		if strings.HasSuffix(info.Key, ".m3u8") || strings.HasSuffix(info.Key, ".mpd") {
+			l.t.Errorf("%s is in the store", info.Key)
+		}
+	}
+}
+
+// canary notices whoever connects to its address or opens its file.
+type canary struct {
+	corpus.Canary
+	secret string
+	calls  atomic.Int64
+	notify int // inotify
+}
+
+func newCanary(t *testing.T) *canary {
+	t.Helper()
+	c := &canary{secret: "the-canary-sings-8d1f"}
+	c.File = filepath.Join(t.TempDir(), "canary.txt")
+	if err := os.WriteFile(c.File, []byte(c.secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Errorf("the canary was asked for %s", r.URL) }))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			c.calls.Add(1)
+		}
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	c.URL = srv.URL
+	fd, err := syscall.InotifyInit1(syscall.IN_NONBLOCK | syscall.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if _, err := syscall.InotifyAddWatch(fd, c.File, syscall.IN_OPEN|syscall.IN_ACCESS); err != nil {
+		t.Fatal(err)
+	}
+	c.notify = fd
+	return c
+}
+
+// silent wants that nobody came.
+func (c *canary) silent(t *testing.T) {
+	t.Helper()
+	if n := c.calls.Load(); n != 0 {
+		t.Errorf("%d connections to the canary", n)
+	}
+	if n, err := syscall.Read(c.notify, make([]byte, 4096)); n > 0 || !errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("the canary's file was opened (%d, %v)", n, err)
+	}
+}
+
+// The canary itself must notice.
+func TestCanarySings(t *testing.T) {
+	c := newCanary(t)
+	c.silent(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = conn.Write([]byte("x"))
+	_ = conn.Close()
+	if _, err := os.ReadFile(c.File); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := syscall.Read(c.notify, make([]byte, 4096)); n <= 0 || err != nil {
+		t.Errorf("an opened file is not noticed: %d, %v", n, err)
+	}
+	for c.calls.Load() == 0 { // until the server has accepted
+		time.Sleep(time.Millisecond)
+	}
+}
