@@ -45,13 +45,13 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// Want of memory says nothing about the source, in the probe neither.
+// A source whose probe wants too much memory is a bad source, and stays one.
 func TestProbeWithoutMemory(t *testing.T) {
 	l := newLab(t, func(cfg *pipeline.Config) {
 		scripted(t, cfg, "ffprobe", `echo "moov: Cannot allocate memory" >&2; exit 1`)
 	})
 	_, err := l.runner.Run(t.Context(), l.request(clip(t, "2")))
-	wantCode(t, err, pipeline.CodeOutOfMemory, false)
+	wantCode(t, err, pipeline.CodeSourceUnreadable, true)
 }
 
 // A light attempt makes the same presentation with fewer threads.

@@ -191,7 +191,7 @@ func (a *attempt) probeVerdict(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &exit) && exit.Code > 0 && !a.starved.Load():
+	case errors.As(err, &exit) && exit.Code > 0: // also when it says ENOMEM: no good source needs its limit
 		return permanent(CodeSourceUnreadable, "the source cannot be read as a video; it may be damaged or incomplete", err)
 	}
 	return transient(CodeEncodeFailed, "the source could not be probed", err)
