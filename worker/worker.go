@@ -142,17 +142,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	var servers []*asynq.Server
 	for _, s := range []struct {
 		slots   int
+		look    time.Duration // how often, while a slot is free; each look costs some 0.2 ms
 		queues  map[string]int
 		handler asynq.HandlerFunc
 	}{
-		{adopters, both, w.answer(w.adopt, TypeTranscode, TypeFull)},
-		{w.cfg.Concurrency, map[string]int{runQueue(QueueDefault): 1}, w.answer(w.runJob(QueueDefault), TypeRun)},
-		{w.cfg.LargeConcurrency, map[string]int{runQueue(QueueLarge): 1}, w.answer(w.runJob(QueueLarge), TypeRun)},
+		{adopters, 50 * time.Millisecond, both, w.answer(w.adopt, TypeTranscode, TypeFull)},
+		{w.cfg.Concurrency, 50 * time.Millisecond, map[string]int{runQueue(QueueDefault): 1}, w.answer(w.runJob(QueueDefault), TypeRun)},
+		{w.cfg.LargeConcurrency, 500 * time.Millisecond, map[string]int{runQueue(QueueLarge): 1}, w.answer(w.runJob(QueueLarge), TypeRun)},
 	} {
 		srv := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
 			Concurrency:              s.slots,
 			Queues:                   s.queues,
-			TaskCheckInterval:        50 * time.Millisecond,
+			TaskCheckInterval:        s.look,
 			DelayedTaskCheckInterval: time.Second,
 			// asynq must not push a task back while its handler runs.
 			ShutdownTimeout: max(0, w.cfg.DrainTimeout) + time.Hour,
