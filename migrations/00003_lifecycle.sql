@@ -18,14 +18,26 @@ CREATE UNIQUE INDEX jobs_one_per_request_now ON jobs (request_digest)
 DROP INDEX jobs_one_per_request;
 ALTER INDEX jobs_one_per_request_now RENAME TO jobs_one_per_request;
 
+-- The tasks of upload services that have had their effect, whatever it was: one
+-- that asynq brings again has no other.
+CREATE TABLE adopted_tasks (
+    delivery text PRIMARY KEY CHECK (delivery <> ''),
+    job_id   text NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    at       timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX adopted_tasks_age ON adopted_tasks (at);
+CREATE INDEX adopted_tasks_job ON adopted_tasks (job_id);
+
 -- What the garbage collector has removed: the row stays, its inventory and its objects do not.
 ALTER TABLE publications ADD COLUMN collected_at timestamptz;
 CREATE INDEX content_keys_pending ON content_keys (job_id) WHERE state = 'pending';
 
 -- +goose Down
+DROP TABLE adopted_tasks;
 DROP INDEX content_keys_pending;
 ALTER TABLE publications DROP COLUMN collected_at;
 DROP INDEX jobs_one_per_request;
+ALTER TABLE jobs DROP CONSTRAINT jobs_superseded;
 UPDATE jobs SET state = 'failed', error_code = 'superseded', error_message = 'Another publication took its place.', results = NULL
     WHERE superseded_at IS NOT NULL;
 ALTER TABLE jobs DROP CONSTRAINT jobs_cancelled_is_no_error,

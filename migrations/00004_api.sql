@@ -55,6 +55,7 @@ DROP FUNCTION audit_log_append_only();
 DROP TABLE media_deletions;
 DROP TABLE idempotency_keys;
 DROP INDEX jobs_one_per_request;
+UPDATE jobs SET superseded_at = coalesce(superseded_at, asset_deleted_at) WHERE asset_deleted_at IS NOT NULL;
 CREATE UNIQUE INDEX jobs_one_per_request ON jobs (request_digest)
     WHERE state IN ('queued', 'running', 'succeeded') AND superseded_at IS NULL;
 ALTER TABLE jobs DROP COLUMN asset_deleted_at;

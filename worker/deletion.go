@@ -81,11 +81,11 @@ func deleteAsset(ctx context.Context, tx pgx.Tx, hash string, keys Shredder) (De
 	if d.Generations, err = unpublish(ctx, tx, hash); err != nil {
 		return d, err
 	}
-	if d.Keys, err = keys.Shred(ctx, tx, hash); err != nil {
-		return d, fmt.Errorf("shred content keys: %w", err)
-	}
 	if d.Cancelled, err = cancelJobs(ctx, tx, hash); err != nil {
 		return d, err
+	}
+	if d.Keys, err = keys.Shred(ctx, tx, hash); err != nil {
+		return d, fmt.Errorf("shred content keys: %w", err)
 	}
 	if d.changed() {
 		return d, requestRemoval(ctx, tx, &d)

@@ -63,7 +63,10 @@ func (s *JobStore) Known(ctx context.Context, sub Submission) (bool, error) {
 		}
 	}
 	if err == nil || errors.Is(err, pgx.ErrNoRows) {
-		_, err = live(ctx, s.pool, sub)
+		var job Job
+		if job, err = live(ctx, s.pool, sub); err == nil && job.State == StateSucceeded {
+			err = s.pool.QueryRow(ctx, `SELECT id FROM jobs WHERE id = $1 AND `+publishedNow, job.ID).Scan(&job.ID)
+		}
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
@@ -79,6 +82,10 @@ func (s *JobStore) Known(ctx context.Context, sub Submission) (bool, error) {
 func (s *JobStore) forgetKeys(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	// asynq brings a task again within minutes; an archived one is looked for as long as asynq keeps it.
+	if _, err := s.pool.Exec(ctx, `DELETE FROM adopted_tasks WHERE at < now() - interval '100 days'`); err != nil {
+		return 0, fmt.Errorf("forget old tasks: %w", err)
+	}
 	tag, err := s.pool.Exec(ctx, `
 		DELETE FROM idempotency_keys WHERE key IN (
 			SELECT k.key FROM idempotency_keys k JOIN jobs j ON j.id = k.job_id

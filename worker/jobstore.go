@@ -227,7 +227,7 @@ func unanswered(err error) bool {
 	switch {
 	case errors.As(err, &pg):
 		return slices.Contains([]string{"08", "40", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))])
-	case errors.As(err, &refused), errors.Is(err, ErrFenced), errors.Is(err, errKeyCount), errors.Is(err, keystore.ErrConflict):
+	case errors.As(err, &refused), errors.Is(err, ErrFenced), errors.Is(err, errKeyCount), errors.Is(err, errOtherGeneration), errors.Is(err, keystore.ErrConflict):
 		return false
 	}
 	return true

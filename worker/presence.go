@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -80,7 +81,12 @@ func (s *JobStore) present(ctx context.Context, name string, look func(context.C
 		defer cancel()
 		_ = conn.Close(end)
 	}()
-	if _, err := conn.Exec(dial, `SELECT pg_try_advisory_lock($1, hashtext($2))`, lockPresence, name); err != nil {
+	var mine bool
+	err = conn.QueryRow(dial, `SELECT pg_try_advisory_lock($1, hashtext($2))`, lockPresence, name).Scan(&mine)
+	if err == nil && !mine { // an earlier connection of ours that Postgres still believes in
+		err = errors.New("the lock is held")
+	}
+	if err != nil {
 		return fmt.Errorf("be present as %s: %w", name, err)
 	}
 	for pause := presencePause; ; pause = presencePing {

@@ -133,7 +133,7 @@ func (a *attempt) process(held, working context.Context, reporter *reporter, res
 	}
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
-		Keys: int64(len(keys)), Objects: a.made.Objects, Results: results,
+		Keys: int64(len(keys)), First: !published, Objects: a.made.Objects, Results: results,
 	})
 }
 

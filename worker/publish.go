@@ -32,6 +32,7 @@ type PublishRequest struct {
 	Hash      string
 	Encrypted bool
 	Keys      int64 // how many content keys the attempt was issued
+	First     bool  // one of them has the asset's bare key URI
 	Objects   []pipeline.Object
 	Results   json.RawMessage // an object; "generation" is added
 }
@@ -65,6 +66,10 @@ func (s *JobStore) Publish(ctx context.Context, req PublishRequest, keys Activat
 	}
 	return fmt.Errorf("publish job %s: commit: %w", req.Fence.JobID, unsure.err)
 }
+
+// errOtherGeneration ends an attempt whose keys have the URIs of another
+// generation than the one it would become. The next attempt has the right ones.
+var errOtherGeneration = errors.New("the asset has changed since the attempt began")
 
 type commitError struct{ err error }
 
@@ -123,6 +128,9 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	}
 	if err != nil {
 		return fmt.Errorf("advance the generation: %w", err)
+	}
+	if req.Keys > 0 && (generation == 1) != req.First {
+		return errOtherGeneration // deleted or published since the attempt was planned
 	}
 	if err := insertPublication(ctx, tx, req, generation); err != nil {
 		return err
@@ -259,7 +267,8 @@ func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (Publi
 }
 
 // plan is what an attempt must know about its asset before it starts.
-// Attempts on one asset run one after the other, so it stays true.
+// Attempts on one asset run one after the other, so only a deletion can make
+// it untrue, and then the publication fails (errOtherGeneration).
 func (s *JobStore) plan(ctx context.Context, hash string, encrypt bool) (published bool, err error) {
 	if err := checkSeal(ctx, s.pool, hash, encrypt); err != nil {
 		return false, err

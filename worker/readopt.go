@@ -67,7 +67,22 @@ func (s *JobStore) Adopt(ctx context.Context, sub Submission, id, delivery strin
 	return job, result, nil
 }
 
+// adopt gives a task its effect, once: what it was is kept under its mark.
 func adopt(ctx context.Context, tx pgx.Tx, sub Submission, id, delivery string) (Job, string, error) {
+	job, err := scanJob(tx.QueryRow(ctx, `
+		SELECT `+jobColumns+` FROM jobs WHERE id = (SELECT job_id FROM adopted_tasks WHERE delivery = $1)`, delivery))
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return job, adoptedDuplicate, err
+	}
+	job, result, err := effect(ctx, tx, sub, id, delivery)
+	if err != nil {
+		return Job{}, "", err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO adopted_tasks (delivery, job_id) VALUES ($1, $2)`, delivery, job.ID)
+	return job, result, err
+}
+
+func effect(ctx context.Context, tx pgx.Tx, sub Submission, id, delivery string) (Job, string, error) {
 	job, created, err := submit(ctx, tx, sub, id)
 	if err != nil {
 		return Job{}, "", err

@@ -127,3 +127,70 @@ func TestTaskThatCouldNotBeAdoptedIsRescued(t *testing.T) {
 	}
 	h.invariants()
 }
+
+// A task has its effect once, also when that was only to find another task's
+// job; whatever became of the job meanwhile, bringing it again changes nothing.
+func TestEffectOfATaskIsKept(t *testing.T) {
+	h := newHouse(t)
+	adopt := func(id, delivery, want string) Job {
+		t.Helper()
+		job, result, err := h.store.Adopt(t.Context(), request(1, ""), id, delivery)
+		if err != nil || result != want {
+			t.Fatalf("%s of %s: %s, %v", delivery, id, result, err)
+		}
+		return job
+	}
+	adopt("u1", "m1", adoptedNew)
+	adopt("u1", "m2", adoptedDuplicate) // while it is queued
+	adopt("u2", "m3", adoptedDuplicate) // the same request under another id
+	h.cancel("u1")
+	for _, again := range [][2]string{{"u1", "m1"}, {"u1", "m2"}, {"u2", "m3"}} {
+		if job := adopt(again[0], again[1], adoptedDuplicate); job.ID != "u1" || job.State != StateCancelled {
+			t.Errorf("%v: %+v", again, job)
+		}
+	}
+	if n := count(h, `SELECT count(*) FROM jobs`); n != 1 {
+		t.Errorf("%d jobs", n)
+	}
+	if job := adopt("u1", "m4", adoptedRestarted); job.State != StateQueued {
+		t.Errorf("a new task: %+v", job)
+	}
+	h.invariants()
+}
+
+// A request whose publication was replaced is not known any more: it is
+// admitted anew.
+func TestReplacedPublicationIsNotKnown(t *testing.T) {
+	h := newHouse(t)
+	publish := func(s Submission) {
+		t.Helper()
+		_, req := h.claim(h.submit(s))
+		if err := h.store.Publish(t.Context(), req, h.keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := request(1, ""), request(1, `{"segment_seconds":4}`)
+	publish(a)
+	for _, want := range []bool{true, false} {
+		if known, err := h.store.Known(t.Context(), a); err != nil || known != want {
+			t.Errorf("known %v, want %v: %v", known, want, err)
+		}
+		if want {
+			publish(b)
+		}
+	}
+}
+
+// An attempt that was planned for another generation than it would become is
+// not published: its keys have the wrong URIs.
+func TestPlanOfAnotherGeneration(t *testing.T) {
+	h := newHouse(t)
+	_, req := h.claim(h.submit(request(1, "")))
+	req.First = false
+	if err := h.store.Publish(t.Context(), req, h.keys); !errors.Is(err, errOtherGeneration) || unanswered(err) {
+		t.Errorf("got %v", err)
+	}
+	if n := count(h, `SELECT count(*) FROM publications`); n != 0 {
+		t.Errorf("%d publications", n)
+	}
+}

@@ -20,7 +20,8 @@ func (e *DuplicateError) Error() string { return "job " + e.JobID + " stands for
 
 // Retry queues a failed or cancelled job again, with all its attempts before
 // it. ErrJobNotFound, ErrNotRetryable; a *DuplicateError, and a *RequestError
-// with CodeEncryptionSealed as at submission.
+// with CodeEncryptionSealed, CodeCallbackRefused or CodeWebhooksOff as at
+// submission.
 func (s *JobStore) Retry(ctx context.Context, id string) (job Job, err error) {
 	if !idPattern.MatchString(id) {
 		return Job{}, ErrJobNotFound
@@ -28,8 +29,17 @@ func (s *JobStore) Retry(ctx context.Context, id string) (job Job, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		job, err = retry(ctx, tx, id, "")
-		return err
+		if job, err = retry(ctx, tx, id, ""); err != nil {
+			return err
+		}
+		var url string
+		if err := tx.QueryRow(ctx, `SELECT callback_url FROM jobs WHERE id = $1`, id).Scan(&url); err != nil {
+			return err
+		}
+		if bad := s.checkCallback(url); bad != nil {
+			return bad
+		}
+		return nil
 	})
 	if violates(err, "jobs_one_per_request") {
 		return Job{}, s.duplicateOf(ctx, id)
@@ -82,7 +92,7 @@ func (s *JobStore) duplicateOf(ctx context.Context, id string) error {
 	var other string
 	err := s.pool.QueryRow(ctx, `
 		SELECT o.id FROM jobs j JOIN jobs o USING (request_digest)
-		WHERE j.id = $1 AND o.state IN ('queued', 'running', 'succeeded') AND o.superseded_at IS NULL`, id).Scan(&other)
+		WHERE j.id = $1 AND o.state IN ('queued', 'running', 'succeeded') AND o.superseded_at IS NULL AND o.asset_deleted_at IS NULL`, id).Scan(&other)
 	if err != nil { // it has just ended: whoever asks again may be luckier
 		return fmt.Errorf("retry job %s: look for the other job: %w", id, err)
 	}
@@ -94,8 +104,12 @@ func (s *JobStore) duplicateOf(ctx context.Context, id string) error {
 func supersede(ctx context.Context, tx pgx.Tx, digest []byte) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE jobs SET superseded_at = now()
-		WHERE request_digest = $1 AND state = 'succeeded' AND superseded_at IS NULL AND NOT EXISTS (
-			SELECT 1 FROM publications p JOIN assets a ON a.hash = p.hash AND a.generation = p.generation
-			WHERE p.job_id = jobs.id)`, digest)
+		WHERE request_digest = $1 AND state = 'succeeded' AND superseded_at IS NULL AND NOT `+publishedNow, digest)
 	return err
 }
+
+// publishedNow is the condition that a job's publication is its asset's
+// current one.
+const publishedNow = `EXISTS (
+	SELECT 1 FROM publications p JOIN assets a ON a.hash = p.hash AND a.generation = p.generation
+	WHERE p.job_id = jobs.id)`
