@@ -60,8 +60,14 @@ func MakeClips(ctx context.Context, dir string) (*Clips, error) {
 	}
 	const long = "-f lavfi -i testsrc2=s=160x90:r=25:d=12 -f lavfi -i sine=440:r=48000:d=12 "
 	for _, m := range []struct{ ext, codecs string }{
-		{"mkv", clipCodecs}, {"flv", clipCodecs}, {"ts", clipCodecs}, {"mov", clipCodecs + " -movflags faststart"},
-		{"avi", "-c:v mjpeg -c:a pcm_s16le"}, {"asf", "-c:v wmv2 -c:a wmav2"}, {"mxf", "-c:v mpeg2video -c:a pcm_s16le"}, {"mpg", "-c:v mpeg2video -c:a mp2"},
+		{"mkv", clipCodecs},
+		{"flv", clipCodecs},
+		{"ts", clipCodecs},
+		{"mov", clipCodecs + " -movflags faststart"},
+		{"avi", "-c:v mjpeg -c:a pcm_s16le"},
+		{"asf", "-c:v wmv2 -c:a wmav2"},
+		{"mxf", "-c:v mpeg2video -c:a pcm_s16le"},
+		{"mpg", "-c:v mpeg2video -c:a mp2"},
 	} {
 		body, err := c.make(ctx, "long."+m.ext, strings.Fields(long+m.codecs)...)
 		if err != nil {
