@@ -27,7 +27,8 @@ demo: deps build ## one real video to the end, on temporary servers  [INPUT=file
 dev: deps build ## private servers and sealcast in the foreground; writes .sealcast/dev.env
 	@$(BIN) dev
 
-test: deps lint race ## everything that CI checks: format, lint, arrows, units, real servers, browser, race
+test: deps lint race ## everything that CI checks: format, lint, arrows, units, real servers, browser, race, short fuzzing
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 	@echo "make test: all passed"
 
 lint: $(TOOLS)/golangci-lint ## format, lint and the arrows between packages
@@ -44,11 +45,11 @@ race: deps ## all tests under the race detector, and each small benchmark once
 	@$(GO) test -race -timeout 40m ./...
 	@$(GO) test -run '^$$' -bench . -benchtime 1x ./token ./keystore ./api
 
-fuzz: deps ## every fuzz target for FUZZTIME (30s)
-	@for pkg in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
-		done; \
+fuzz: deps ## every fuzz target for FUZZTIME (30s); make test runs them for 1s each
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' api cmd internal keystore pipeline token worker | sort | \
+	while IFS=: read -r file func; do \
+		echo "$$(dirname $$file) $${func#func }"; \
+		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
 	done
 
 bench: deps build ## the main job against a bare ffmpeg command and the staged shape, in one run

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -77,7 +78,7 @@ func (l *lab) corpusCase(i int, m corpus.Medium, bird *canary, options func(*pip
 	} else {
 		l.wantPresentation(req, p, m)
 	}
-	l.t.Logf("CASE\t%s\t%s\t%v", m.Name, got, err)
+	l.t.Logf("%s: %v", got, err)
 	if m.Want != corpus.Any && !slices.Contains(strings.Split(m.Want, "|"), got) {
 		l.t.Errorf("%s: got %s (%v), want %s", m.Name, got, err, m.Want)
 	}
@@ -183,7 +184,10 @@ func TestCanarySings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = conn.Write([]byte("x"))
+	_, _ = conn.Write([]byte("x\r\n\r\n"))
+	if _, err := io.ReadAll(conn); err != nil { // what is no request ends the connection
+		t.Fatal(err)
+	}
 	_ = conn.Close()
 	if _, err := os.ReadFile(c.File); err != nil {
 		t.Fatal(err)
@@ -191,7 +195,7 @@ func TestCanarySings(t *testing.T) {
 	if n, err := syscall.Read(c.notify, make([]byte, 4096)); n <= 0 || err != nil {
 		t.Errorf("an opened file is not noticed: %d, %v", n, err)
 	}
-	for c.calls.Load() == 0 { // until the server has accepted
-		time.Sleep(time.Millisecond)
+	if c.calls.Load() == 0 {
+		t.Error("a connection is not noticed")
 	}
 }

@@ -104,3 +104,36 @@ func SealPlaylist(doc string) (segments int, keyed string, err error) {
 	out, err := addSegmentKeys([]byte(doc), "https://x/key", func(string) ([16]byte, bool) { return [16]byte{1}, true })
 	return len(p.Segments), string(out), err
 }
+
+// ReadPackets reads ffprobe's list of packets in writes of the given size, and
+// says what it made of it and how much it holds back.
+func ReadPackets(list []byte, size int) (packets map[int]int64, end map[int]float64, held int) {
+	l := &packetLines{seen: map[int]packetScan{}}
+	for len(list) > 0 {
+		n := min(max(size, 1), len(list))
+		_, _ = l.Write(list[:n])
+		list, held = list[n:], max(held, len(l.rest))
+	}
+	packets, end = map[int]int64{}, map[int]float64{}
+	for i, s := range l.seen {
+		packets[i], end[i] = s.packets, s.end.Seconds()
+	}
+	return packets, end, held
+}
+
+// ReadFrames reads progress lines and returns every number of frames.
+func ReadFrames(r io.Reader) (frames []int64) {
+	readProgress(r, func(n int64) { frames = append(frames, n) })
+	return frames
+}
+
+// ScanBoxes finds boxes in a stream written in pieces of the given size.
+func ScanBoxes(stream []byte, size int) (boxes [][]byte, err error) {
+	s := boxScanner{withMedia: true, onBox: func(_ string, box []byte) error { boxes = append(boxes, box); return nil }}
+	for len(stream) > 0 && err == nil {
+		n := min(max(size, 1), len(stream))
+		_, err = s.Write(stream[:n])
+		stream = stream[n:]
+	}
+	return boxes, err
+}

@@ -1,7 +1,10 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +70,93 @@ func FuzzProgress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		if n, ok := pipeline.ParseProgress(line); ok && n < 0 {
 			t.Fatalf("frame %d", n)
+		}
+	})
+}
+
+// Property: of whatever a child writes as progress, frame numbers come out that
+// are not negative, no more than there are lines, and all of it is read.
+func FuzzReadProgress(f *testing.F) {
+	f.Add([]byte("frame=1\nfps=0.0\nprogress=continue\nframe=2\nprogress=end\n"))
+	f.Add([]byte("frame=\x00\r\nframe=3"))
+	f.Add(bytes.Repeat([]byte("frame=9"), 20000))
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		r := bytes.NewReader(lines)
+		frames := pipeline.ReadFrames(r)
+		if r.Len() != 0 {
+			t.Fatalf("%d bytes are left in the pipe", r.Len())
+		}
+		if len(frames) > bytes.Count(lines, []byte("\n"))+1 || slices.ContainsFunc(frames, func(n int64) bool { return n < 0 }) {
+			t.Fatalf("frames %v", frames)
+		}
+	})
+}
+
+// Property: ffprobe's list of packets means the same in whatever pieces it
+// comes; streams end at a time that is neither negative nor absurd, no more
+// packets are counted than there are lines, and little is held back.
+func FuzzPackets(f *testing.F) {
+	f.Add([]byte("stream_index=0|pts_time=0.080000|dts_time=0.0|duration_time=0.04\nstream_index=1|pts_time=N/A|dts_time=1\n"), 7)
+	f.Add([]byte("stream_index=0|pts_time=1e300|duration_time=-5\nstream_index=-1\nstream_index=0|pts_time=nan\n"), 1)
+	f.Fuzz(func(t *testing.T, list []byte, size int) {
+		if len(list) > 4000 {
+			return // a line without end is dropped where it is cut
+		}
+		packets, end, held := pipeline.ReadPackets(list, size)
+		whole, wholeEnd, _ := pipeline.ReadPackets(list, len(list))
+		if !maps.Equal(packets, whole) || !maps.Equal(end, wholeEnd) {
+			t.Fatalf("in pieces of %d: %v %v, in one: %v %v", size, packets, end, whole, wholeEnd)
+		}
+		total := int64(0)
+		for i, n := range packets {
+			total += n
+			if i < 0 || end[i] < 0 || end[i] > 2e9 {
+				t.Fatalf("stream %d ends at %g", i, end[i])
+			}
+		}
+		if total > int64(bytes.Count(list, []byte("\n"))) || held > 4096 {
+			t.Fatalf("%d packets, %d bytes held back", total, held)
+		}
+	})
+}
+
+// Property: a source's first bytes name a demuxer of the whitelist, or none;
+// and more bytes do not change what was named.
+func FuzzSniff(f *testing.F) {
+	for _, s := range []string{"\x00\x00\x00\x18ftypisom", "\x1a\x45\xdf\xa3", "RIFF\x00\x00\x00\x00AVI ", "#EXTM3U\n", "G", "OggS", "FLV\x01", "\x00\x00\x01\xba"} {
+		f.Add([]byte(s), []byte("#EXTM3U"))
+	}
+	known := words("mov matroska avi flv ogg asf mxf mpeg mpegts")
+	f.Fuzz(func(t *testing.T, head, more []byte) {
+		demuxer := pipeline.Sniff(head)
+		if demuxer == "" {
+			return
+		}
+		if !slices.Contains(known, demuxer) {
+			t.Fatalf("demuxer %q", demuxer)
+		}
+		if again := pipeline.Sniff(slices.Concat(head, more)); again != demuxer {
+			t.Fatalf("%q became %q", demuxer, again)
+		}
+	})
+}
+
+// Property: boxes are found the same in whatever pieces the stream comes, and
+// no box is longer than the stream.
+func FuzzBoxes(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x09moov!\x00\x00\x00\x08free\x00\x00\x00\x0amdatxx"), 3)
+	f.Add([]byte("\x00\x00\x00\x01moof\x00\x00\x00\x00\x00\x00\x00\x12ab"), 1)
+	f.Add([]byte("\xff\xff\xff\xffmdat"), 2)
+	f.Fuzz(func(t *testing.T, stream []byte, size int) {
+		boxes, err := pipeline.ScanBoxes(stream, size)
+		whole, wholeErr := pipeline.ScanBoxes(stream, len(stream))
+		if !slices.EqualFunc(boxes, whole, bytes.Equal) || (err == nil) != (wholeErr == nil) {
+			t.Fatalf("in pieces of %d: %d boxes, %v; in one: %d, %v", size, len(boxes), err, len(whole), wholeErr)
+		}
+		for _, b := range boxes {
+			if len(b) > len(stream) {
+				t.Fatalf("a box of %d bytes in a stream of %d", len(b), len(stream))
+			}
 		}
 	})
 }

@@ -81,7 +81,7 @@ func MakeClips(ctx context.Context, dir string) (*Clips, error) {
 // make runs ffmpeg; the arguments lack the output's name.
 func (c *Clips) make(ctx context.Context, name string, args ...string) ([]byte, error) {
 	file := filepath.Join(c.dir, name)
-	args = append([]string{"-nostdin", "-v", "error", "-y", "-fflags", "+bitexact"}, append(args, "-threads", "1", file)...)
+	args = append([]string{"-nostdin", "-v", "error", "-y"}, append(args, "-fflags", "+bitexact", "-threads", "1", file)...)
 	if out, err := exec.CommandContext(ctx, "ffmpeg", args...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make %s: %w: %s", name, err, out)
 	}

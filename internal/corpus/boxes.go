@@ -100,7 +100,6 @@ func leaf(kind string, parts ...[]byte) *box { return &box{kind: kind, body: sli
 func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
-func le32(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
 
 // words32 writes numbers one after the other.
 func words32(vs ...uint32) []byte {

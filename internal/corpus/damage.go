@@ -51,7 +51,7 @@ func (c *Clips) flips() []Medium {
 	}
 	for i, clip := range c.others() {
 		list = append(list, flip(clip.name, clip.body, 0, i, 32))
-		list = append(list, flip(clip.name+" head", clip.body[:], 0, 100+i, 4, 1024))
+		list = append(list, flip(clip.name+" head", clip.body, 0, 100+i, 4, 1024))
 	}
 	return list
 }
