@@ -39,10 +39,12 @@ func TestFaultsPostgresBlackHole(t *testing.T) {
 	t.Parallel()
 	f := newFaultRig(t)
 	f.serveAPI()
-	worker := f.worker(nil)
-	held := f.store.catch(t, true, 3, putOf(".m4s", ".ts"))
-	id := f.film(t, "320x240", 8)
+	// An encoder in no hurry: it would run for 40 s.
+	worker := f.worker(f.badTool("ffmpeg", `args=(); for a in "$@"; do if [ "$a" = -i ]; then args+=(-re); fi; args+=("$a"); done; exec "$real" "${args[@]}"`, true))
+	held := f.store.catch(t, true, 1, putOf(".m4s", ".ts"))
+	id := f.film(t, "320x240", 40)
 	f.reached(held, "the encode")
+	f.child(worker, "-filter_complex")
 	f.blackHole(localstack.Postgres)
 	outage(t, 14*time.Second) // fenced after 11 s; the lease ends after 15 s
 	if left := f.kin.alive(); len(left) > 0 {
