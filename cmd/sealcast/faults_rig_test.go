@@ -226,7 +226,10 @@ func (f *faultRig) row(id string) (j fullJob) {
 		f.t.Fatalf("job %s: %v", id, err)
 	}
 	if code != "" {
-		j.Error = &struct{ Code, Message string }{code, message}
+		text, _ := json.Marshal(map[string]string{"code": code, "message": message})
+		if err := json.Unmarshal(text, &j.Error); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	j.Results = json.RawMessage(results)
 	return j
