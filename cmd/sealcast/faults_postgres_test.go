@@ -107,3 +107,24 @@ func TestFaultsPostgresHasNoConnections(t *testing.T) {
 	f.ends(id, "succeeded")
 	f.invariants(t)
 }
+
+// A worker vanishes with its host in the middle of its publication: nobody
+// tells Postgres, so its session stays, and the lock on the job's row with it.
+// Another worker does the job all the same.
+func TestFaultsWorkerVanishesBeforeCommit(t *testing.T) {
+	t.Parallel()
+	f := newFaultRig(t)
+	f.serveAPI()
+	first := f.worker(nil)
+	f.pg.catch(t, false, `"publication_objects"`, "commit\x00") // the session is held until the test ends
+	id := f.film(t, "320x240", 4)
+	f.until("the publication holds the row", func() bool {
+		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND query ILIKE '%results%'`) == 1
+	})
+	f.kill9(first)
+	f.worker(nil)
+	if j := f.ends(id, "succeeded"); j.Attempt != 2 {
+		t.Errorf("%d attempts", j.Attempt)
+	}
+	f.invariants(t)
+}
