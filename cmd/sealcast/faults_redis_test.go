@@ -27,12 +27,6 @@ func (f *faultRig) redisNow() *redis.Client {
 	return client
 }
 
-// rung waits until every doorbell has left for Redis.
-func (f *faultRig) rung() {
-	f.t.Helper()
-	f.until("the outbox is empty", func() bool { return f.count(`SELECT count(*) FROM outbox`) == 0 })
-}
-
 // Redis dies and has lost everything when it is back: one job runs meanwhile,
 // one waits. Neither is lost, neither runs twice.
 func TestFaultsRedisLosesEverything(t *testing.T) {

@@ -243,6 +243,12 @@ func (f *faultRig) rows() string {
 	return all
 }
 
+// rung waits until every doorbell has left for Redis.
+func (f *faultRig) rung() {
+	f.t.Helper()
+	f.until("the outbox is empty", func() bool { return f.count(`SELECT count(*) FROM outbox`) == 0 })
+}
+
 // ends waits until a job is in its last state.
 func (f *faultRig) ends(id, state string) (j fullJob) {
 	f.t.Helper()
@@ -256,7 +262,7 @@ func (f *faultRig) ends(id, state string) (j fullJob) {
 	return j
 }
 
-// job enters a film: 8 s in segments of 2 s, both outputs, encrypted.
+// film enters a film of a test's own: segments of 2 s, both outputs, encrypted.
 func (f *faultRig) film(t *testing.T, size string, seconds int) (id string) {
 	t.Helper()
 	hash, source := f.upload(clip(t, size, seconds))
