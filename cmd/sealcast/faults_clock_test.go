@@ -74,7 +74,7 @@ func TestFaultsClockOfOneWorker(t *testing.T) {
 	f.worker(nil)
 	var ids []string
 	for range 4 {
-		ids = append(ids, f.film(t, "640x360", 40))
+		ids = append(ids, f.film(t, "640x360", 20))
 	}
 	for _, id := range ids {
 		if j := f.ends(id, "succeeded"); j.Attempt != 1 {

@@ -49,14 +49,14 @@ func TestFigures(t *testing.T) {
 		f.serveAPI()
 		var took []time.Duration
 		for range rounds {
-			first := f.worker(environment{"WORKER_CONCURRENCY": "3"})
+			first := f.worker(environment{"WORKER_CONCURRENCY": "2"})
 			var ids []string
-			for range 3 {
+			for range 2 {
 				ids = append(ids, f.film(t, "640x360", 40))
 			}
 			f.running(ids)
-			second := f.worker(environment{"WORKER_CONCURRENCY": "3"})
-			time.Sleep(2 * time.Second) // it has looked for dead workers, and will not again
+			second := f.worker(environment{"WORKER_CONCURRENCY": "2"})
+			outage(t, 2*time.Second) // it has looked for dead workers, and will not again
 			f.kill9(first)
 			took = append(took, f.again(ids)...)
 			for _, id := range ids {
@@ -94,11 +94,11 @@ func TestFigures(t *testing.T) {
 			ids = append(ids, f.film(t, "320x240", 4))
 		}
 		f.rung()
-		worker := f.worker(environment{"WORKER_CONCURRENCY": "100"})
 		if err := f.redisNow().FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
+		worker := f.worker(environment{"WORKER_CONCURRENCY": "100"})
 		var last time.Duration
 		f.until("every job runs", func() bool {
 			last = time.Since(began)

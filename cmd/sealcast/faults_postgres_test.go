@@ -39,10 +39,12 @@ func TestFaultsPostgresBlackHole(t *testing.T) {
 	t.Parallel()
 	f := newFaultRig(t)
 	f.serveAPI()
-	worker := f.worker(nil)
-	held := f.store.catch(t, true, 3, putOf(".m4s", ".ts"))
-	id := f.film(t, "320x240", 8)
+	// An encoder in no hurry: it would run for 40 s.
+	worker := f.worker(f.badTool("ffmpeg", `args=(); for a in "$@"; do if [ "$a" = -i ]; then args+=(-re); fi; args+=("$a"); done; exec "$real" "${args[@]}"`, true))
+	held := f.store.catch(t, true, 1, putOf(".m4s", ".ts"))
+	id := f.film(t, "320x240", 40)
 	f.reached(held, "the encode")
+	f.child(worker, "-filter_complex")
 	f.blackHole(localstack.Postgres)
 	outage(t, 14*time.Second) // fenced after 11 s; the lease ends after 15 s
 	if left := f.kin.alive(); len(left) > 0 {
@@ -103,5 +105,26 @@ func TestFaultsPostgresHasNoConnections(t *testing.T) {
 		_ = conn.Close(t.Context())
 	}
 	f.ends(id, "succeeded")
+	f.invariants(t)
+}
+
+// A worker vanishes with its host in the middle of its publication: nobody
+// tells Postgres, so its session stays, and the lock on the job's row with it.
+// Another worker does the job all the same.
+func TestFaultsWorkerVanishesBeforeCommit(t *testing.T) {
+	t.Parallel()
+	f := newFaultRig(t)
+	f.serveAPI()
+	first := f.worker(nil)
+	f.pg.catch(t, false, `"publication_objects"`, "commit\x00") // the session is held until the test ends
+	id := f.film(t, "320x240", 4)
+	f.until("the publication holds the row", func() bool {
+		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND query ILIKE '%results%'`) == 1
+	})
+	f.kill9(first)
+	f.worker(nil)
+	if j := f.ends(id, "succeeded"); j.Attempt != 2 {
+		t.Errorf("%d attempts", j.Attempt)
+	}
 	f.invariants(t)
 }

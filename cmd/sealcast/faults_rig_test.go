@@ -226,7 +226,10 @@ func (f *faultRig) row(id string) (j fullJob) {
 		f.t.Fatalf("job %s: %v", id, err)
 	}
 	if code != "" {
-		j.Error = &struct{ Code, Message, Stage string }{code, message, j.Stage}
+		text, _ := json.Marshal(map[string]string{"code": code, "message": message})
+		if err := json.Unmarshal(text, &j.Error); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	j.Results = json.RawMessage(results)
 	return j
@@ -238,6 +241,12 @@ func (f *faultRig) rows() string {
 		SELECT coalesce(string_agg(format('%s %s %s %s%% attempt %s failures %s %s', id, state, stage, progress, attempt, failures, error_code), E'\n'), '')
 		FROM jobs`).Scan(&all)
 	return all
+}
+
+// rung waits until every doorbell has left for Redis.
+func (f *faultRig) rung() {
+	f.t.Helper()
+	f.until("the outbox is empty", func() bool { return f.count(`SELECT count(*) FROM outbox`) == 0 })
 }
 
 // ends waits until a job is in its last state.
@@ -253,7 +262,7 @@ func (f *faultRig) ends(id, state string) (j fullJob) {
 	return j
 }
 
-// job enters a film: 8 s in segments of 2 s, both outputs, encrypted.
+// film enters a film of a test's own: segments of 2 s, both outputs, encrypted.
 func (f *faultRig) film(t *testing.T, size string, seconds int) (id string) {
 	t.Helper()
 	hash, source := f.upload(clip(t, size, seconds))
@@ -278,10 +287,4 @@ func outage(t *testing.T, d time.Duration) {
 	case <-t.Context().Done():
 		t.Fatal(t.Context().Err())
 	}
-}
-
-// rung waits until every doorbell has left for Redis.
-func (f *faultRig) rung() {
-	f.t.Helper()
-	f.until("the outbox is empty", func() bool { return f.count(`SELECT count(*) FROM outbox`) == 0 })
 }

@@ -41,10 +41,10 @@ func boundaries() []boundary {
 		{name: "before the multivariant playlist", stage: "publish", hold: func(t *testing.T, f *faultRig) *snag {
 			return f.store.catch(t, false, 0, putOf("master.m3u8"))
 		}},
-		{name: "before COMMIT", stage: "publish", short: true, hold: func(t *testing.T, f *faultRig) *snag {
+		{name: "before COMMIT", short: true, hold: func(t *testing.T, f *faultRig) *snag {
 			return f.pg.catch(t, false, `"publication_objects"`, "commit\x00")
 		}},
-		{name: "after COMMIT", stage: "publish", short: true, published: true, hold: func(t *testing.T, f *faultRig) *snag {
+		{name: "after COMMIT", short: true, published: true, hold: func(t *testing.T, f *faultRig) *snag {
 			return f.pg.catch(t, true, `"publication_objects"`, "commit\x00")
 		}},
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -117,6 +118,13 @@ func openPool(ctx context.Context, dsn databaseURL, name string) (*pgxpool.Pool,
 	cfg.MaxConnLifetimeJitter = 5 * time.Minute
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	cfg.HealthCheckPeriod = 15 * time.Second
+	// A process that vanishes with its host leaves its session behind, and the
+	// session its locks: for two hours, by TCP's own keepalive. No transaction
+	// of ours is idle for longer than dispatcher rounds wait for Redis, 15 s.
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `SET idle_in_transaction_session_timeout = '20s'`)
+		return err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database (DATABASE_URL): %w", err)
