@@ -10,6 +10,7 @@ import (
 // times its duration; two cores need 0.7.
 const (
 	probeBudget   = 5 * time.Minute
+	probeRate     = 1 << 20 // and a second for so many bytes: some sources must be read through
 	baseBudget    = 5 * time.Minute
 	longestBudget = 7 * 24 * time.Hour
 	// budgetFactor is for each second of a source of a megapixel and 30

@@ -86,9 +86,12 @@ func children(name string) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {
 		stat, _ := os.ReadFile(file) // pid (name) state parent …
-		before, after, _ := strings.Cut(string(stat), ") ")
+		_, after, _ := strings.Cut(string(stat), ") ")
 		fields := strings.Fields(after)
-		if len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) && strings.HasSuffix(before, "("+name) {
+		// By its first argument: a tool that runs by its descriptor has another name.
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		tool, _, _ := strings.Cut(string(line), "\x00")
+		if len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) && filepath.Base(tool) == name {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			pids = append(pids, pid)
 		}

@@ -167,6 +167,15 @@ func TestSourcesThatSayLittle(t *testing.T) {
 			return piped(t, "a.webm", "webm", join(av, words("-c:v libvpx -deadline realtime -c:a libopus"))...)
 		}, 1},
 		{"piped mkv", func(t *testing.T) string { return piped(t, "a.mkv", "matroska", join(av, h264, words("-c:a aac"))...) }, 1},
+		{"wmv whose sound is shorter", func(t *testing.T) string {
+			return makeSource(t, "a.wmv", join(moving("320x240", "25", "3"), tone("1.5"), words("-c:v wmv2 -c:a wmav2"))...)
+		}, 1},
+		{"ogg with a tag of Matroska", func(t *testing.T) string {
+			return makeSource(t, "a.ogv", join(av, words("-c:v libtheora -c:a libvorbis -metadata:s:v DURATION=00:00:12.000000000"))...)
+		}, 1},
+		{"mkv whose clock begins late", func(t *testing.T) string {
+			return makeSource(t, "a.mkv", join(av, h264, words("-c:a aac -output_ts_offset 20"))...)
+		}, 1},
 		{"piped flv", func(t *testing.T) string { return piped(t, "a.flv", "flv", join(av, h264, words("-c:a aac"))...) }, 1},
 		{"empty sound in mkv", func(t *testing.T) string { return makeSource(t, "a.mkv", join(av, h264, silence)...) }, 0},
 		{"empty sound in mov", func(t *testing.T) string { return makeSource(t, "a.mov", join(av, h264, silence)...) }, 0},

@@ -193,9 +193,7 @@ func checkRequest(req Request) error {
 
 func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Presentation, error) {
 	a.track.enter(StageProbe, 0)
-	probed := a.limitTime(probeBudget, abort)
-	src, err := a.probe(ctx)
-	probed()
+	src, err := a.probe(ctx, abort)
 	if err != nil {
 		return nil, err
 	}

@@ -140,7 +140,7 @@ func sniff(head []byte) string {
 }
 
 // probe asks ffprobe for the facts about a source.
-func (a *attempt) probe(ctx context.Context) (*Source, error) {
+func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error) {
 	info, err := a.cfg.Sources.Stat(ctx, a.req.SourceKey)
 	switch {
 	case errors.Is(err, ErrObjectNotFound):
@@ -154,6 +154,7 @@ func (a *attempt) probe(ctx context.Context) (*Source, error) {
 			fmt.Sprintf("the source has %d bytes, the limit is %d", info.Size, a.req.MaxSourceBytes), nil)
 	}
 	a.gateway.pin(info)
+	defer a.limitTime(probeBudget+time.Duration(info.Size/probeRate)*time.Second, abort)()
 	head, err := a.gateway.head(ctx, 4096)
 	if err != nil {
 		return nil, err
@@ -191,7 +192,7 @@ func (a *attempt) probeVerdict(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &exit) && exit.Code > 0: // also when it says ENOMEM: no good source needs its limit
+	case errors.As(err, &exit) && !fromOutside(exit): // also when it says ENOMEM: no good source needs its limit
 		return permanent(CodeSourceUnreadable, "the source cannot be read as a video; it may be damaged or incomplete", err)
 	}
 	return transient(CodeEncodeFailed, "the source could not be probed", err)
@@ -210,11 +211,14 @@ func (s *Source) checkDuration() error {
 
 // ffprobe's JSON, as far as it is used.
 type probeJSON struct {
-	Format struct {
-		Duration  string `json:"duration"`
-		StartTime string `json:"start_time"`
-	} `json:"format"`
+	Format  probeFormat   `json:"format"`
 	Streams []probeStream `json:"streams"`
+}
+
+type probeFormat struct {
+	Name      string `json:"format_name"`
+	Duration  string `json:"duration"`
+	StartTime string `json:"start_time"`
 }
 
 type probeStream struct {
@@ -233,6 +237,7 @@ type probeStream struct {
 	Channels    int    `json:"channels"`
 	SampleRate  string `json:"sample_rate"`
 	Packets     string `json:"nb_read_packets"`
+	Frames      string `json:"nb_frames"`
 	Disposition struct {
 		Default     int `json:"default"`
 		AttachedPic int `json:"attached_pic"`
@@ -265,7 +270,7 @@ func parseProbe(doc []byte) (*Source, error) {
 			src.Audio = append(src.Audio, AudioSource{
 				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
 				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
-				Default: s.Disposition.Default == 1, Duration: s.end(start), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
+				Default: s.Disposition.Default == 1, Duration: s.end(p.Format), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
 			})
 		}
 	}
@@ -276,12 +281,12 @@ func parseProbe(doc []byte) (*Source, error) {
 		return nil, permanent(CodeSourceUnsupported,
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
-	src.Video = videoFacts(video, start)
+	src.Video = videoFacts(video, p.Format)
 	src.Duration = src.usedDuration(seconds(p.Format.Duration))
 	return src, nil
 }
 
-func videoFacts(s *probeStream, containerStart time.Duration) VideoSource {
+func videoFacts(s *probeStream, c probeFormat) VideoSource {
 	v := VideoSource{
 		Index: s.Index, Codec: s.CodecName, Width: s.Width, Height: s.Height,
 		SAR: rational(s.SAR), BaseRate: rational(s.BaseRate), AvgRate: rational(s.AvgRate), Transfer: s.Transfer,
@@ -301,34 +306,35 @@ func videoFacts(s *probeStream, containerStart time.Duration) VideoSource {
 	}
 	// ffmpeg rotates by right angles only when it applies a display matrix so.
 	v.Rotation = ((int(math.Round(rotation/90))*90)%360 + 360) % 360
-	v.Duration = s.end(containerStart)
+	v.Duration = s.end(c)
+	// An AVI that was cut keeps the number of its frames; the duration is
+	// reckoned from what is left.
+	frames, err := strconv.ParseFloat(s.Frames, 64)
+	if c.Name == "avi" && err == nil && v.AvgRate.Float() > 0 && frames < 1e8 {
+		v.Duration = max(v.Duration, time.Duration(frames/v.AvgRate.Float()*float64(time.Second)))
+	}
 	return v
 }
 
 // end returns when a stream ends, from the start of the container; 0 when the
-// container does not say.
-func (s *probeStream) end(containerStart time.Duration) time.Duration {
-	if d, ok := s.taggedDuration(); ok {
-		return d
+// container does not say. ASF gives every stream the whole's duration.
+func (s *probeStream) end(c probeFormat) time.Duration {
+	start := seconds(c.StartTime)
+	if d, ok := s.taggedDuration(); ok && strings.HasPrefix(c.Name, "matroska") {
+		// Counted from zero, or by some writers from the stream's first packet.
+		return max(0, d-max(0, start))
 	}
-	if d := seconds(s.Duration); d > 0 {
-		return d + max(0, seconds(s.StartTime)-containerStart)
+	if d := seconds(s.Duration); d > 0 && c.Name != "asf" {
+		return d + max(0, seconds(s.StartTime)-start)
 	}
 	return 0
 }
 
-// taggedDuration reads Matroska's tag, hours:minutes:seconds, counted from
-// zero; some writers add the tag's language to its name.
+// taggedDuration reads Matroska's tag, hours:minutes:seconds.
 func (s *probeStream) taggedDuration() (time.Duration, bool) {
-	tag := s.Tags["DURATION"]
-	for name, value := range s.Tags {
-		if tag == "" && strings.HasPrefix(name, "DURATION-") {
-			tag = value
-		}
-	}
 	var hours, minutes int
 	var sec float64
-	n, err := fmt.Sscanf(tag, "%d:%d:%f", &hours, &minutes, &sec)
+	n, err := fmt.Sscanf(s.Tags["DURATION"], "%d:%d:%f", &hours, &minutes, &sec)
 	if n != 3 || err != nil || hours < 0 || hours >= 10000 || minutes < 0 || minutes >= 60 || sec < 0 || sec >= 60 {
 		return 0, false
 	}

@@ -115,9 +115,10 @@ func (a *attempt) encoderVerdict(ctx context.Context, err error, begun bool) err
 
 // fromOutside reports whether the end of a child says nothing of its input: it
 // was ended from outside, or could not even run. A shell tells the former as
-// 128 plus the signal, the latter as 2, 126 or 127, and so does the loader.
+// 128 plus the signal, ffmpeg as 255; the latter as 2, 126 or 127, and so do
+// the loader and Go's runtime.
 func fromOutside(e *proc.ExitError) bool {
-	return e.Code <= 0 || e.Code == 2 || e.Code == 126 || e.Code == 127 || e.Code > 128 && e.Code < 160
+	return e.Code <= 0 || e.Code == 2 || e.Code == 126 || e.Code == 127 || e.Code > 128 && e.Code < 160 || e.Code == 255
 }
 
 // startPackagers starts one packager per output and gives them to the group.

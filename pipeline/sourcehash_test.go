@@ -43,7 +43,7 @@ func TestSourceHashMismatch(t *testing.T) {
 	for name, more := range map[string]string{"start": "+faststart", "end": "-faststart"} {
 		t.Run("moov at the "+name, func(t *testing.T) {
 			t.Parallel()
-			file := makeSource(t, "a.mp4", append(args, "-movflags", more)...)
+			file := makeSource(t, "a.mp4", join(args, words("-movflags "+more))...)
 			other := filepath.Join(t.TempDir(), "b.mp4")
 			body, err := os.ReadFile(file)
 			if err != nil {
