@@ -80,7 +80,8 @@ func (f *faultRig) badTool(tool, script string, once bool) environment {
 	if err := os.WriteFile(filepath.Join(dir, tool), []byte(text), 0o755); err != nil {
 		f.t.Fatal(err)
 	}
-	return environment{"PATH": dir + ":" + os.Getenv("PATH")}
+	// A script starts processes, which the sandbox forbids.
+	return environment{"PATH": dir + ":" + os.Getenv("PATH"), "SANDBOX": "off"}
 }
 
 // An ffmpeg that misbehaves once costs an attempt at most; what it made is not
