@@ -28,6 +28,7 @@ var (
 
 	SegmentDigests = segmentDigests
 	CheckManifest  = checkManifest
+	CompareGOPs    = compareGOPs
 )
 
 // SinkForTests returns a sink that counts uploads and remembers why it aborted.

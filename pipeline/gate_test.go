@@ -252,6 +252,27 @@ func TestPictureDigests(t *testing.T) {
 	}
 }
 
+func TestCompareGOPs(t *testing.T) {
+	g := func(names string) (out [][32]byte) {
+		for _, c := range names {
+			out = append(out, [32]byte{byte(c)})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		got   string
+		first int
+		same  bool
+	}{
+		{"ab", 0, true}, {"cd", 2, true}, {"e", 4, true},
+		{"", 0, false}, {"ax", 0, false}, {"ba", 0, false}, {"cd", 1, false}, {"ef", 4, false}, {"a", 9, false},
+	} {
+		if err := pipeline.CompareGOPs(g(c.got), g("abcde"), c.first); (err == nil) != c.same {
+			t.Errorf("%q from %d: %v", c.got, c.first, err)
+		}
+	}
+}
+
 // What comes after the end of an attempt is refused.
 func TestLatePutIsRefused(t *testing.T) {
 	sink, closeSink, uploads, aborted := pipeline.SinkForTests()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"slices"
 	"sync"
 
 	"github.com/Eyevinn/mp4ff/avc"
@@ -110,6 +111,14 @@ func segmentDigests(output string, segment []byte) ([][sha256.Size]byte, error) 
 		return nil, err
 	}
 	return d.list(), nil
+}
+
+// compareGOPs wants some GOPs, and those that were made from number first on.
+func compareGOPs(got, made [][sha256.Size]byte, first int) error {
+	if len(got) == 0 || first+len(got) > len(made) || !slices.Equal(got, made[first:first+len(got)]) {
+		return fmt.Errorf("the pictures of %d key frame distances are not those that the encoder made", len(got))
+	}
+	return nil
 }
 
 // tsPictures shows the elementary video stream of a clear MPEG-TS segment,
