@@ -264,8 +264,15 @@ func TestCompareGOPs(t *testing.T) {
 		first int
 		same  bool
 	}{
-		{"ab", 0, true}, {"cd", 2, true}, {"e", 4, true},
-		{"", 0, false}, {"ax", 0, false}, {"ba", 0, false}, {"cd", 1, false}, {"ef", 4, false}, {"a", 9, false},
+		{"ab", 0, true},
+		{"cd", 2, true},
+		{"e", 4, true},
+		{"", 0, false},
+		{"ax", 0, false},
+		{"ba", 0, false},
+		{"cd", 1, false},
+		{"ef", 4, false},
+		{"a", 9, false},
 	} {
 		if err := pipeline.CompareGOPs(g(c.got), g("abcde"), c.first); (err == nil) != c.same {
 			t.Errorf("%q from %d: %v", c.got, c.first, err)
