@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -10,6 +11,8 @@ import (
 // Assets takes assets off. An asset of which nothing is known is ErrNotFound.
 type Assets interface {
 	Delete(ctx context.Context, hash string, by Caller) (Deletion, error)
+	// Parts lists what belongs to an asset beside its film, as JSON.
+	Parts(ctx context.Context, hash string) (json.RawMessage, error)
 }
 
 // Caller says who sent a request, for the audit log.

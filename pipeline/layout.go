@@ -10,7 +10,6 @@ const (
 	masterCMAF   = "master.m3u8"
 	manifestCMAF = "manifest.mpd"
 	masterTS     = "ts/master.m3u8"
-	posterName   = "poster.jpg"
 )
 
 // cacheForever: object keys lie below a prefix of their own per attempt and
@@ -42,6 +41,12 @@ func contentType(name string) string {
 		return "video/mp2t"
 	case ".jpg":
 		return "image/jpeg"
+	case ".webp":
+		return "image/webp"
+	case ".gif":
+		return "image/gif"
+	case ".vtt":
+		return "text/vtt"
 	}
 	return "application/octet-stream"
 }

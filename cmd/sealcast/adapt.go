@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +73,7 @@ func (s jobService) admit(ctx context.Context, sub *worker.Submission) error {
 			Status: http.StatusRequestEntityTooLarge, Code: pipeline.CodeSourceTooLarge,
 			Detail: fmt.Sprintf("source: it has %d bytes, and at most %d are taken", info.Size, s.maxBytes),
 		}
-	case info.Size >= s.largeBytes:
+	case sub.Part == nil && info.Size >= s.largeBytes:
 		sub.Queue = worker.QueueLarge
 	}
 	return nil
@@ -133,7 +134,10 @@ func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error
 
 // Retry implements api.JobService.
 func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
-	job, err := s.store.Retry(ctx, id)
+	return s.retried(s.store.Retry(ctx, id))
+}
+
+func (s jobService) retried(job worker.Job, err error) (api.Job, error) {
 	var duplicate *worker.DuplicateError
 	switch {
 	case errors.Is(err, worker.ErrJobNotFound):
@@ -147,6 +151,11 @@ func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
 	}
 	s.wake()
 	return jobForAPI(job), nil
+}
+
+// RetryPart implements api.JobService.
+func (s jobService) RetryPart(ctx context.Context, hash, kind, name string) (api.Job, error) {
+	return s.retried(s.store.RetryPart(ctx, hash, kind, name))
 }
 
 func conflict(code, detail string) *api.Problem {
@@ -176,6 +185,7 @@ func jobForAPI(j worker.Job) api.Job {
 		ID: j.ID, Type: j.Type, Hash: j.Hash, Source: j.Source,
 		State: string(j.State), Stage: j.Stage, Progress: j.Progress, ETASeconds: j.ETASeconds,
 		Attempt: j.Attempt, ErrorCode: j.ErrorCode, ErrorMessage: j.ErrorMessage, Results: j.Results,
+		PartKind: j.PartKind, PartName: j.PartName, ParentID: j.ParentID, Metadata: j.Metadata, Parts: j.Parts,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
 	}
 }
@@ -200,6 +210,11 @@ func (a assets) Delete(ctx context.Context, hash string, by api.Caller) (api.Del
 	}, err
 }
 
+// Parts implements api.Assets.
+func (a assets) Parts(ctx context.Context, hash string) (json.RawMessage, error) {
+	return a.store.AssetParts(ctx, hash)
+}
+
 // publications shows what is published to the API.
 type publications struct{ store *worker.JobStore }
 
@@ -209,7 +224,17 @@ func (p publications) Entry(ctx context.Context, hash string) (api.Entry, error)
 	if err != nil {
 		return api.Entry{}, publicationError(err)
 	}
-	return api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted}, nil
+	entry := api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted}
+	for _, part := range e.Parts {
+		entry.Parts = append(entry.Parts, api.Part(part))
+	}
+	return entry, nil
+}
+
+// PartObject implements api.Publications.
+func (p publications) PartObject(ctx context.Context, hash, name string) (string, error) {
+	prefix, err := p.store.PartObject(ctx, hash, name)
+	return prefix, publicationError(err)
 }
 
 // Object implements api.Publications.
@@ -218,7 +243,7 @@ func (p publications) Object(ctx context.Context, hash, prefix, name string) (ap
 	if err != nil {
 		return api.Object{}, publicationError(err)
 	}
-	return api.Object{Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256, Encrypted: o.Encrypted}, nil
+	return api.Object{Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256, Encrypted: o.Encrypted, Kind: o.Kind}, nil
 }
 
 func publicationError(err error) error {
