@@ -2,9 +2,9 @@ package pipeline
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sealcast/sealcast/internal/cenc"
 )
@@ -28,6 +28,12 @@ func renditions(p Plan) []*rendition {
 	return out
 }
 
+// TSOffset is where the clock of MPEG-TS segments stands at the film's beginning.
+// MPEG-TS has no negative time stamps, so everything is moved by the reordering
+// delay at least: four frames of the slowest rate that there is. It is the same
+// for every source, for text tracks outlive a generation (RFC 8216bis, 3.1.4).
+const TSOffset = time.Second
+
 // packArgs returns Shaka Packager's arguments for one output. The first
 // rendition comes in on descriptor firstFD. Raw keys are not among them: see
 // keyFlags. Only the cmaf output is encrypted here; the packager has no
@@ -48,11 +54,8 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 			"--hls_master_playlist_output", sinkURL+"/"+masterCMAF,
 			"--mpd_output", sinkURL+"/"+manifestCMAF, "--generate_static_live_mpd")
 	case OutputTS:
-		// MPEG-TS has no negative time stamps: everything is moved by the
-		// reordering delay of the slowest rung, at most four frames.
-		slowest := plan.Video[len(plan.Video)-1].Rate.Float()
 		args = append(args, "--hls_master_playlist_output", sinkURL+"/"+masterTS,
-			"--transport_stream_timestamp_offset_ms", strconv.Itoa(max(100, int(math.Ceil(4000/slowest)))))
+			"--transport_stream_timestamp_offset_ms", strconv.FormatInt(TSOffset.Milliseconds(), 10))
 	}
 	if encrypted {
 		args = append(args,
