@@ -181,8 +181,9 @@ type handler struct {
 }
 
 const (
-	keyPath   = "/api/key/{hash}"
-	mediaPath = "/stream/{hash}/{path...}"
+	keyPath     = "/api/key/{hash}"
+	licencePath = "/api/license/clearkey/{hash}"
+	mediaPath   = "/stream/{hash}/{path...}"
 )
 
 // route is one row of the route table. Routes of one path share cors and secret.
@@ -200,6 +201,7 @@ type route struct {
 func (s *server) routes() []route {
 	return []route{
 		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
+		{method: "POST", path: licencePath, limit: 4 << 10, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.postLicence},
 		{method: "GET", path: "/api/jobs", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listJobs},
 		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
 		{method: "GET", path: "/api/jobs/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getJob},

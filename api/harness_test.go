@@ -209,6 +209,8 @@ func specPath(path string) (string, bool) {
 		return path, true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/key/"):
 		return "/api/key/{hash}", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/license/clearkey/"):
+		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/media/"):
