@@ -32,7 +32,9 @@ type head struct {
 	At    time.Time `json:"at"`
 }
 
-func (h head) key() string { return fmt.Sprintf("%s%s/%020d-%s.json", AnchorFolder, h.Chain, h.Seq, h.Hash) }
+func (h head) key() string {
+	return fmt.Sprintf("%s%s/%020d-%s.json", AnchorFolder, h.Chain, h.Seq, h.Hash)
+}
 
 // parseAnchor reads the key of an anchor; its name says all.
 func parseAnchor(key string) (seq int64, hash string, ok bool) {

@@ -21,20 +21,20 @@ type Entry struct {
 
 // The actions of keys. Other rooms have their own: asset.delete.
 const (
-	ActionRead       = "key.read"       // a viewer got a content key
-	ActionRefuse     = "key.refuse"     // a verified token did not get one; details.code says why
-	ActionIssue      = "key.issue"      // an attempt got a new content key
-	ActionShred      = "key.shred"      // content keys were destroyed
-	ActionRetireKey  = "key.retire"     // keys of a replaced generation are not served any more
-	ActionRewrap     = "key.rewrap"     // content keys were sealed anew, under another KEK version
-	ActionRegister   = "kek.register"   // a KEK version was seen for the first time
-	ActionPrimary    = "kek.primary"    // new keys are sealed under another KEK version
-	ActionRetireKEK  = "kek.retire"     // a KEK version seals and opens nothing any more
-	ActorWorker      = "worker"         // a job did it
-	ActorOperator    = "operator"       // the command line did it
-	ActorViewer      = "viewer"         // a playback token did it
-	ActorStart       = "start"          // a process did it when it started
-	ActorHousekeeper = "garbage"        // the garbage collector did it
+	ActionRead       = "key.read"          // a viewer got a content key
+	ActionRefuse     = "key.refuse"        // a verified token did not get one; details.code says why
+	ActionIssue      = "key.issue"         // an attempt got a new content key
+	ActionShred      = "key.shred"         // content keys were destroyed
+	ActionRetireKey  = "key.retire"        // keys of a replaced generation are not served any more
+	ActionRewrap     = "key.rewrap"        // content keys were sealed anew, under another KEK version
+	ActionRegister   = "kek.register"      // a KEK version was seen for the first time
+	ActionPrimary    = "kek.primary"       // new keys are sealed under another KEK version
+	ActionRetireKEK  = "kek.retire"        // a KEK version seals and opens nothing any more
+	ActorWorker      = "worker"            // a job did it
+	ActorOperator    = "operator"          // the command line did it
+	ActorViewer      = "viewer"            // a playback token did it
+	ActorStart       = "start"             // a process did it when it started
+	ActorHousekeeper = "garbage"           // the garbage collector did it
 	purpose          = "sealcast/audit/v1" // opens what is hashed; another form gets another one
 )
 
