@@ -88,6 +88,7 @@ type Entry struct {
 	Prefix     string // of its object keys: stream/<hash>/<prefix>/<name>
 	Generation int
 	Encrypted  bool
+	Private    bool // /stream/{hash} has nothing of it
 }
 
 // Object is an entry of a publication's inventory.
@@ -97,6 +98,7 @@ type Object struct {
 	Size        int64 // bytes
 	SHA256      [32]byte
 	Encrypted   bool // of an encrypted title
+	Private     bool // of a private one
 }
 
 // Objects reads n bytes of an object from offset off on.
@@ -208,6 +210,9 @@ func (s *server) routes() []route {
 		{method: "GET", path: webhooksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.getWebhooks},
 		{method: "POST", path: redeliverPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRedeliver},
 		{method: "GET", path: "/api/jobs/{id}/events", auth: authAPIKey, handle: s.getEvents},
+		{method: "GET", path: "/api/media", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listAssets},
+		{method: "GET", path: "/api/media/{hash}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getAsset},
+		{method: "PATCH", path: "/api/media/{hash}", limit: 4 << 10, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchAsset},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
 		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
 		{method: "POST", path: "/api/jobs/{id}/retry", timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryJob},

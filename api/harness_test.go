@@ -205,7 +205,7 @@ func (r *rig) checkSpec(req *http.Request, rawPath string, a answer) {
 func specPath(path string) (string, bool) {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
-	case path == "/healthz", path == "/readyz", path == "/api/jobs":
+	case path == "/healthz", path == "/readyz", path == "/api/jobs", path == "/api/media":
 		return path, true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/key/"):
 		return "/api/key/{hash}", true

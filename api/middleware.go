@@ -119,7 +119,7 @@ func (s *server) finish(r *http.Request, x *exchange, start time.Time, caught an
 
 func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	method := r.Method
-	if !slices.Contains([]string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"}, method) {
+	if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, method) {
 		method = "other"
 	}
 	if x.status == 0 {
