@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // rendition is one encoded stream on its way to the packagers.
@@ -36,9 +34,9 @@ const TSOffset = time.Second
 
 // packArgs returns Shaka Packager's arguments for one output. The first
 // rendition comes in on descriptor firstFD. Raw keys are not among them: see
-// keyFlags. Only the cmaf output is encrypted here; the packager has no
-// AES-128 for full segments.
-func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD int, encrypted bool) []string {
+// keyFlags. Without p the output stays clear: the packager has no AES-128 for
+// full segments.
+func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD int, p *protection) []string {
 	var args []string
 	for i, r := range rs {
 		args = append(args, streamDescriptor(output, r, sinkURL, firstFD+i))
@@ -48,19 +46,21 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 		"--hls_playlist_type", "VOD",
 		"--io_cache_size", "4194304",
 	)
-	switch output {
-	case OutputCMAF:
-		args = append(args,
-			"--hls_master_playlist_output", sinkURL+"/"+masterCMAF,
-			"--mpd_output", sinkURL+"/"+manifestCMAF, "--generate_static_live_mpd")
-	case OutputTS:
-		args = append(args, "--hls_master_playlist_output", sinkURL+"/"+masterTS,
-			"--transport_stream_timestamp_offset_ms", strconv.FormatInt(TSOffset.Milliseconds(), 10))
+	as := formats[output]
+	args = append(args, "--hls_master_playlist_output", sinkURL+"/"+as.master)
+	if as.manifest != "" {
+		args = append(args, "--mpd_output", sinkURL+"/"+as.manifest, "--generate_static_live_mpd")
 	}
-	if encrypted {
+	if as.container == containerTS {
+		args = append(args, "--transport_stream_timestamp_offset_ms", strconv.FormatInt(TSOffset.Milliseconds(), 10))
+	}
+	if p != nil {
 		args = append(args,
-			"--enable_raw_key_encryption", "--protection_scheme", string(cenc.SchemeCBCS),
+			"--enable_raw_key_encryption", "--protection_scheme", string(p.scheme),
 			"--clear_lead", "0") // the default leaves 5 s in the clear
+		if len(p.pssh) > 0 {
+			args = append(args, "--protection_systems", protectionSystems(p.pssh))
+		}
 	}
 	return args
 }
@@ -68,10 +68,7 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 func streamDescriptor(output string, r *rendition, sinkURL string, fd int) string {
 	dir := trackDir(output, r.Name)
 	parts := []string{"in=/dev/fd/" + strconv.Itoa(fd)}
-	playlist := r.Name + "/index.m3u8" // relative to the multivariant playlist
-	if output == OutputCMAF {
-		playlist = dir + "/index.m3u8"
-	}
+	playlist := relativeTo(formats[output].master, dir+"/index.m3u8")
 	if r.Video != nil {
 		parts = append(parts, "stream=video")
 	} else {
@@ -85,11 +82,11 @@ func streamDescriptor(output string, r *rendition, sinkURL string, fd int) strin
 			parts = append(parts, "dash_roles=main")
 		}
 	}
-	switch output {
-	case OutputCMAF:
+	switch formats[output].container {
+	case containerMP4:
 		parts = append(parts, "init_segment="+sinkURL+"/"+dir+"/init.mp4",
 			"segment_template="+sinkURL+"/"+dir+"/$Number$.m4s")
-	case OutputTS:
+	case containerTS:
 		parts = append(parts, "segment_template="+sinkURL+"/"+dir+"/$Number$.ts")
 	}
 	return strings.Join(append(parts, "playlist_name="+playlist), ",")

@@ -91,7 +91,7 @@ func TestSoundAndPictureStayTogether(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
-			output := pipeline.Outputs[i%2]
+			output := []string{pipeline.OutputCMAF, pipeline.OutputTS}[i%2]
 			req := l.request(makeSource(t, c.file, c.args...), func(o *pipeline.Options) {
 				o.Outputs, o.Ladder = []string{output}, []string{"240p"}
 			})
