@@ -160,7 +160,7 @@ func (r *Runner) open(ctx context.Context, abort context.CancelCauseFunc, req Re
 	if req.Light {
 		room /= 2
 	}
-	a.sink = newSink(req.Keys, a.dog, room)
+	a.sink = newSink(req.Options, req.Keys, a.dog, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)

@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/keystore/audit"
 )
+
+const actionDeleteAsset = "asset.delete"
 
 // settleTime is how long after a deletion a cancelled attempt may still
 // upload: far longer than it takes to notice the lost lease and to end.
@@ -59,7 +63,7 @@ func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys
 		}
 		details := map[string]any{"generations": d.Generations, "parts": d.Parts, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
 		maps.Copy(details, by.Details)
-		return audit(ctx, tx, auditEntry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
+		return audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
 	})
 	if err != nil {
 		return Deletion{}, fmt.Errorf("delete asset %s: %w", hash, err)
@@ -100,8 +104,9 @@ func deleteAsset(ctx context.Context, tx pgx.Tx, hash string, keys Shredder) (De
 	return d, nil
 }
 
-// unpublish removes every generation and every part. The jobs that published
-// them stay as they ended, but an identical request is a new job from now on.
+// unpublish removes every generation, every part, and the policy with them. The
+// jobs that published them stay as they ended, but an identical request is a new
+// job from now on.
 func unpublish(ctx context.Context, tx pgx.Tx, hash string) (generations, parts int64, err error) {
 	counts := map[string]int64{}
 	for _, table := range []string{"publications", "asset_parts"} {
@@ -117,7 +122,7 @@ func unpublish(ctx context.Context, tx pgx.Tx, hash string) (generations, parts 
 	if _, err := tx.Exec(ctx, `DELETE FROM assets WHERE hash = $1`, hash); err != nil {
 		return 0, 0, fmt.Errorf("delete the asset: %w", err)
 	}
-	return counts["publications"], counts["asset_parts"], nil
+	return counts["publications"], counts["asset_parts"], forgetPolicy(ctx, tx, hash)
 }
 
 // cancelJobs ends what waits and what runs, as Cancel does.

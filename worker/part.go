@@ -39,9 +39,6 @@ type partKind struct {
 	parse func(*reader) pipeline.Part
 	// load reads what parse gave and the job row keeps.
 	load func(json.RawMessage) (pipeline.Part, error)
-	// public says that the objects of an encrypted title's part are served
-	// without a token.
-	public bool
 }
 
 // partKinds is the table, by task type.

@@ -252,6 +252,7 @@ type Publication struct {
 	Generation int
 	Prefix     string // objects are stream/<hash>/<prefix>/<name>
 	Encrypted  bool
+	Private    bool        // see PolicyChange
 	Parts      []AssetPart // the current ones
 }
 
@@ -262,6 +263,7 @@ type PublishedObject struct {
 	Size        int64
 	SHA256      [sha256.Size]byte
 	Encrypted   bool   // the asset's seal
+	Private     bool   // the asset's policy
 	Kind        string // of the part that it belongs to; empty: the film
 }
 
@@ -271,9 +273,10 @@ func (s *JobStore) Entry(ctx context.Context, hash string) (Publication, error) 
 	defer cancel()
 	p := Publication{Hash: hash}
 	err := s.pool.QueryRow(ctx, `
-		SELECT p.generation, p.prefix, a.encrypted
+		SELECT p.generation, p.prefix, a.encrypted, coalesce(y.private, false)
 		FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation
-		WHERE a.hash = $1`, hash).Scan(&p.Generation, &p.Prefix, &p.Encrypted)
+		LEFT JOIN asset_policies y ON y.hash = a.hash
+		WHERE a.hash = $1`, hash).Scan(&p.Generation, &p.Prefix, &p.Encrypted, &p.Private)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Publication{}, ErrPublicationNotFound
 	}
@@ -297,18 +300,18 @@ func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (Publi
 	o := PublishedObject{Name: name}
 	var sum []byte
 	err := s.pool.QueryRow(ctx, `
-		SELECT o.content_type, o.size, o.sha256, a.encrypted, ''
-		FROM publication_objects o
-		JOIN publications p ON p.prefix = o.prefix
-		JOIN assets a ON a.hash = p.hash
-		WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
-		UNION ALL
-		SELECT o.content_type, o.size, o.sha256, a.encrypted, p.kind
-		FROM asset_part_objects o
-		JOIN asset_parts p ON p.prefix = o.prefix
-		JOIN assets a ON a.hash = p.hash
-		WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3`, hash, prefix, name).
-		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Kind)
+		SELECT o.content_type, o.size, o.sha256, a.encrypted, coalesce(y.private, false), o.kind
+		FROM (
+			SELECT p.hash, o.content_type, o.size, o.sha256, '' AS kind
+			FROM publication_objects o JOIN publications p ON p.prefix = o.prefix
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
+			UNION ALL
+			SELECT p.hash, o.content_type, o.size, o.sha256, p.kind
+			FROM asset_part_objects o JOIN asset_parts p ON p.prefix = o.prefix
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3) o
+		JOIN assets a ON a.hash = o.hash
+		LEFT JOIN asset_policies y ON y.hash = o.hash`, hash, prefix, name).
+		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private, &o.Kind)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return PublishedObject{}, ErrPublicationNotFound
 	}

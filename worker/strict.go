@@ -116,13 +116,6 @@ func (r *reader) fail(err *RequestError) {
 	}
 }
 
-// take hands the fault of an inner reader on.
-func (r *reader) take(inner *reader) {
-	if inner.err != nil {
-		r.fail(inner.err)
-	}
-}
-
 // only refuses every name that is not in known.
 func (r *reader) only(known ...string) {
 	names := make([]string, 0, len(r.obj))

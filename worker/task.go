@@ -76,6 +76,10 @@ type Submission struct {
 	// ParentID is the job that asks; empty: a client. No part of the digest.
 	ParentID string
 
+	// Private closes the asset to everybody who has no playback token. It is
+	// policy and makes no other request: no part of the digest.
+	Private bool
+
 	// IdempotencyKey stands for the job from now on; empty: none. No part of
 	// the digest.
 	IdempotencyKey string
@@ -94,13 +98,14 @@ type wirePayload struct {
 	Source      string          `json:"source"`
 	Options     any             `json:"options"`
 	CallbackURL string          `json:"callback_url,omitempty"`
+	Private     bool            `json:"private,omitempty"`
 	Metadata    json.RawMessage `json:"metadata,omitempty"`
 }
 
 // Payload returns the canonical task payload: ParseSubmission takes it and
 // gives the same digest.
 func (s Submission) Payload() []byte {
-	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.stored(), CallbackURL: s.CallbackURL, Metadata: s.Metadata}
+	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.stored(), CallbackURL: s.CallbackURL, Private: s.Private, Metadata: s.Metadata}
 	if s.Type == TypeFull {
 		p.Options = s.fullWire()
 	}
@@ -108,7 +113,9 @@ func (s Submission) Payload() []byte {
 	return data
 }
 
+// digest is that of the request without its policy.
 func (s Submission) digest() [sha256.Size]byte {
+	s.Private = false
 	return sha256.Sum256(append([]byte("sealcast request 1\n"+s.Type+"\n"), s.Payload()...))
 }
 
@@ -124,10 +131,11 @@ func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 		return Submission{}, bad
 	}
 	r := &reader{obj: obj}
-	r.only("hash", "source", "options", "callback_url", "metadata")
+	r.only("hash", "source", "options", "callback_url", "private", "metadata")
 	r.text("hash", &s.Hash)
 	r.text("source", &s.Source)
 	r.text("callback_url", &s.CallbackURL)
+	r.flag("private", &s.Private)
 	r.metadata("metadata", &s.Metadata)
 	if bad := s.parseType(r); bad != nil {
 		return Submission{}, bad
@@ -173,11 +181,13 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "scheme", "pssh")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
+	r.text("scheme", &o.Scheme)
+	r.texts("pssh", &o.PSSH)
 }
 
 // check looks at what the fields beside the options say.
