@@ -205,10 +205,12 @@ func (r *rig) checkSpec(req *http.Request, rawPath string, a answer) {
 func specPath(path string) (string, bool) {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
-	case path == "/healthz", path == "/readyz", path == "/api/jobs":
+	case path == "/healthz", path == "/readyz", path == "/api/jobs", path == "/api/media":
 		return path, true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/key/"):
 		return "/api/key/{hash}", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/license/clearkey/"):
+		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/media/"):

@@ -61,6 +61,10 @@ func notFound() *Problem {
 	return problem(http.StatusNotFound, "not_found", "there is nothing here")
 }
 
+func assetNotFound() *Problem {
+	return problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
+}
+
 func webhookNotFound() *Problem {
 	return problem(http.StatusNotFound, "webhook_not_found", "the job has no such webhook")
 }

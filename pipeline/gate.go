@@ -28,6 +28,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	waiting map[int][]*segment // by number, durable but not all there yet
+	ready   []*segment         // whole rows that wait for the next one
 	picked  map[string]bool    // names that were given to a check
 }
 
@@ -55,8 +56,13 @@ func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendit
 	return g
 }
 
+// together is the largest middle number with which the first row is checked in
+// one go: to start a decoder costs more than to decode a row.
+const together = 4
+
 // durable is told of each segment that lies in the store. When every
-// rendition of every output has an early number, that row is checked.
+// rendition of every output has an early number, that row is checked; in a
+// short film the first row waits for the middle one.
 func (g *gate) durable(ctx context.Context, seg *segment) {
 	if !slices.Contains(g.early, seg.Number) {
 		return
@@ -68,6 +74,12 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 	if len(row) < len(g.rs)*len(g.a.req.Options.Outputs) {
 		return
 	}
+	all := len(g.early) * len(row)
+	g.ready = append(g.ready, row...)
+	if g.early[len(g.early)-1] <= together && len(g.ready) < all {
+		return // verify picks what waits in vain: the source ends before its promise
+	}
+	row, g.ready = g.ready, nil
 	for _, s := range row {
 		g.picked[s.Object.Name] = true
 	}

@@ -15,7 +15,10 @@ type auditEntry struct {
 	Details map[string]any // no secrets
 }
 
-const actionDeleteAsset = "asset.delete"
+const (
+	actionDeleteAsset = "asset.delete"
+	actionSetPolicy   = "asset.policy"
+)
 
 // audit appends an entry within the transaction of what it tells.
 func audit(ctx context.Context, tx pgx.Tx, e auditEntry) error {

@@ -97,7 +97,7 @@ func deleteAsset(ctx context.Context, tx pgx.Tx, hash string, keys Shredder) (De
 	return d, nil
 }
 
-// unpublish removes every generation. The jobs that published them stay as
+// unpublish removes every generation, and the policy with them. The jobs that published them stay as
 // they ended, but an identical request is a new job from now on.
 func unpublish(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
 	tag, err := tx.Exec(ctx, `
@@ -110,7 +110,7 @@ func unpublish(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
 	if _, err = tx.Exec(ctx, `DELETE FROM assets WHERE hash = $1`, hash); err != nil {
 		return 0, fmt.Errorf("delete the asset: %w", err)
 	}
-	return tag.RowsAffected(), nil
+	return tag.RowsAffected(), forgetPolicy(ctx, tx, hash)
 }
 
 // cancelJobs ends what waits and what runs, as Cancel does.
