@@ -74,7 +74,8 @@ func (g *Gate) run(ctx context.Context, req Request, tell func(string, error)) (
 // anonymous serves a public playback key. One that is private and one that
 // does not exist are told apart by nobody.
 func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell func(string, error)) (Grant, error) {
-	k, err := g.view.titles.get(ctx, req.PathID)
+	named, err := g.view.titles.get(ctx, req.PathID)
+	k := named.key
 	if err == nil && (k == nil || k.Private) {
 		err = ErrTokenRequired
 	}
@@ -136,8 +137,10 @@ func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) erro
 			return nil
 		}
 		req.PathID = title
-		if !hashPattern.MatchString(title) && !IsPlaybackKeyID(title) {
-			return nil
+		if named, err := g.view.titles.get(ctx, title); err != nil {
+			return err
+		} else if named.hash != "" {
+			req.PathID = named.hash
 		}
 	}
 	if hashPattern.MatchString(req.PathID) {
@@ -154,12 +157,14 @@ func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Gra
 	if hashPattern.MatchString(title) {
 		return errMismatch
 	}
-	k, err := g.view.titles.get(ctx, title)
+	named, err := g.view.titles.get(ctx, title)
 	switch {
 	case err != nil:
 		return err
-	case k != nil && k.Hash == hash:
-		grant.PlaybackKey = k
+	case named.key != nil && named.key.Hash == hash:
+		grant.PlaybackKey = named.key
+		return nil
+	case named.key == nil && named.hash == hash:
 		return nil
 	}
 	return errMismatch
@@ -167,16 +172,24 @@ func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Gra
 
 func (g *Gate) subjectOfPlaybackKey(ctx context.Context, id, title string, grant *Grant) error {
 	own := title == id || title == token.Wildcard
+	hash := title // of the asset that the token is for
 	if !own && !hashPattern.MatchString(title) {
-		return errMismatch
+		named, err := g.view.titles.get(ctx, title)
+		if err != nil {
+			return err
+		}
+		if hash = named.hash; hash == "" { // another playback key, or nothing
+			return errMismatch
+		}
 	}
-	k, err := g.view.titles.get(ctx, id)
+	named, err := g.view.titles.get(ctx, id)
+	k := named.key
 	switch {
 	case err != nil:
 		return err
 	case k == nil && own:
 		return ErrNotFound
-	case k == nil, !own && k.Hash != title:
+	case k == nil, !own && k.Hash != hash:
 		return errMismatch
 	}
 	grant.Hash, grant.PlaybackKey = k.Hash, k

@@ -56,11 +56,15 @@ const (
 var (
 	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]{3,64}$`)
 	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+	externalPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{3,128}$`) // an asset's external id, or a playback key
 )
 
 // IsPlaybackKeyID reports whether id can be one: 3 to 64 of A-Z a-z 0-9 _ -,
 // and not an asset's hash.
-func IsPlaybackKeyID(id string) bool { return idPattern.MatchString(id) && !hashPattern.MatchString(id) }
+func IsPlaybackKeyID(id string) bool {
+	return idPattern.MatchString(id) && !hashPattern.MatchString(id)
+}
 
 // newID makes an id of 22 characters that nobody guesses.
 func newID() string {

@@ -119,16 +119,20 @@ func (s *Store) PlaybackKeys(ctx context.Context, f PlaybackFilter) ([]PlaybackK
 		ORDER BY created_at DESC, id DESC LIMIT $5`, f.Hash, f.Environment, at, id, f.Limit)
 }
 
-// playbackKey is PlaybackKey for Gate: nil when there is none.
-func (s *Store) playbackKey(ctx context.Context, id string) (*PlaybackKey, error) {
+// title looks up what a word names.
+func (s *Store) title(ctx context.Context, id string) (title, error) {
 	k, err := s.PlaybackKey(ctx, id)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil, nil //nolint:nilnil // there is none, and that is no error
-	case err != nil:
-		return nil, err
+	case err == nil:
+		return title{key: &k}, nil
+	case !errors.Is(err, ErrNotFound):
+		return title{}, err
 	}
-	return &k, nil
+	hashes, err := read(ctx, s, "read external id", pgx.RowTo[string], `SELECT hash FROM asset_policies WHERE external_id = $1`, id)
+	if err != nil || len(hashes) == 0 {
+		return title{}, err
+	}
+	return title{hash: hashes[0]}, nil
 }
 
 var errMismatch = token.Error{Code: token.CodeMismatch}

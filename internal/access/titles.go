@@ -7,26 +7,32 @@ import (
 
 const titlesMost = 10_000 // per half
 
-// titleCache remembers playback keys, and that there is none, as they are asked
+// title is what a word names.
+type title struct {
+	key  *PlaybackKey // nil: no playback key
+	hash string       // of the asset with this external id; empty: none
+}
+
+// titleCache remembers what words name, nothing included, as they are asked
 // for. Whatever changes is forgotten, and what was read while something changed
 // is not kept.
 type titleCache struct {
 	store *Store
 	mu    sync.Mutex
 	epoch int64
-	now   map[string]*PlaybackKey
-	old   map[string]*PlaybackKey // the half before; what is asked for again moves over
+	now   map[string]title
+	old   map[string]title // the half before; what is asked for again moves over
 }
 
 func newTitleCache(store *Store) *titleCache {
-	return &titleCache{store: store, now: map[string]*PlaybackKey{}}
+	return &titleCache{store: store, now: map[string]title{}}
 }
 
 func (c *titleCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
-	c.now, c.old = map[string]*PlaybackKey{}, nil
+	c.now, c.old = map[string]title{}, nil
 }
 
 func (c *titleCache) forget(id string) {
@@ -37,10 +43,10 @@ func (c *titleCache) forget(id string) {
 	delete(c.old, id)
 }
 
-// get finds a playback key; nil: there is none.
-func (c *titleCache) get(ctx context.Context, id string) (*PlaybackKey, error) {
-	if !IsPlaybackKeyID(id) {
-		return nil, nil //nolint:nilnil // there cannot be one
+// get finds what a word names. It cannot be a hash.
+func (c *titleCache) get(ctx context.Context, id string) (title, error) {
+	if !externalPattern.MatchString(id) || hashPattern.MatchString(id) {
+		return title{}, nil
 	}
 	c.mu.Lock()
 	k, ok := c.now[id]
@@ -54,21 +60,26 @@ func (c *titleCache) get(ctx context.Context, id string) (*PlaybackKey, error) {
 	if ok {
 		return k, nil
 	}
-	k, err := c.store.playbackKey(ctx, id)
+	k, err := c.store.title(ctx, id)
 	if err != nil {
-		return nil, err
+		return title{}, err
 	}
+	c.keep(id, k, epoch)
+	return k, nil
+}
+
+// keep remembers what was read, unless something changed since epoch.
+func (c *titleCache) keep(id string, k title, epoch int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.epoch == epoch {
 		c.put(id, k)
 	}
-	return k, nil
 }
 
-func (c *titleCache) put(id string, k *PlaybackKey) {
+func (c *titleCache) put(id string, k title) {
 	if len(c.now) >= titlesMost {
-		c.now, c.old = make(map[string]*PlaybackKey, titlesMost), c.now
+		c.now, c.old = make(map[string]title, titlesMost), c.now
 	}
 	c.now[id] = k
 }

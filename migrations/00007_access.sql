@@ -136,6 +136,37 @@ CREATE TRIGGER access_row_changed AFTER INSERT OR UPDATE OR DELETE ON signing_ke
 CREATE TRIGGER access_row_changed AFTER INSERT OR UPDATE OR DELETE ON revocations
     FOR EACH ROW EXECUTE FUNCTION access_row_changed();
 
+-- What a token names is a playback key or an asset's external id: no word is both.
+-- +goose StatementBegin
+CREATE FUNCTION access_names_differ() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7310031);
+    IF TG_TABLE_NAME = 'playback_keys' AND EXISTS (SELECT 1 FROM asset_policies WHERE external_id = to_jsonb(NEW)->>'id')
+       OR TG_TABLE_NAME = 'asset_policies' AND EXISTS (SELECT 1 FROM playback_keys WHERE id = to_jsonb(NEW)->>'external_id') THEN
+        RAISE unique_violation USING MESSAGE = 'a playback key or an external id has this name';
+    END IF;
+    RETURN NEW;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER access_names_differ BEFORE INSERT ON playback_keys
+    FOR EACH ROW EXECUTE FUNCTION access_names_differ();
+CREATE TRIGGER access_names_differ BEFORE INSERT OR UPDATE OF external_id ON asset_policies
+    FOR EACH ROW WHEN (NEW.external_id IS NOT NULL) EXECUTE FUNCTION access_names_differ();
+
+-- +goose StatementBegin
+CREATE FUNCTION external_id_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' OR TG_OP = 'DELETE' OR (OLD.hash, OLD.external_id) IS DISTINCT FROM (NEW.hash, NEW.external_id) THEN
+        PERFORM access_changed('assets', CASE WHEN TG_OP = 'DELETE' THEN OLD.hash ELSE NEW.hash END);
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER external_id_changed AFTER INSERT OR UPDATE OR DELETE ON asset_policies
+    FOR EACH ROW EXECUTE FUNCTION external_id_changed();
+
 -- An asset that is deleted takes its playback keys with it: it may come back under the same hash, they may not.
 -- +goose StatementBegin
 CREATE FUNCTION playback_keys_of_deleted_asset() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -150,10 +181,14 @@ CREATE TRIGGER playback_keys_of_deleted_asset AFTER DELETE ON assets
     FOR EACH ROW EXECUTE FUNCTION playback_keys_of_deleted_asset();
 
 -- +goose Down
+DROP TRIGGER external_id_changed ON asset_policies;
+DROP FUNCTION external_id_changed;
+DROP TRIGGER access_names_differ ON asset_policies;
 DROP TRIGGER playback_keys_of_deleted_asset ON assets;
 DROP FUNCTION playback_keys_of_deleted_asset;
 DROP TABLE minted_tokens;
 DROP TABLE playback_keys;
+DROP FUNCTION access_names_differ;
 DROP TABLE signing_keys;
 DROP TABLE revocations;
 DROP TABLE api_keys;
