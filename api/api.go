@@ -33,6 +33,7 @@ type Config struct {
 
 	Gate         Gate
 	Keys         Keys
+	Audit        Audit
 	Jobs         JobService
 	Webhooks     Webhooks
 	Assets       Assets
@@ -244,6 +245,7 @@ func (cfg Config) validate() error {
 	need(cfg.APIKey.set, "an API key is needed")
 	need(cfg.Gate != nil, "a gate is needed")
 	need(cfg.Keys != nil, "a key store is needed")
+	need(cfg.Audit != nil, "an audit journal is needed")
 	need(cfg.Jobs != nil, "a job service is needed")
 	need(cfg.Webhooks != nil, "webhooks are needed")
 	need(cfg.Assets != nil, "an asset service is needed")

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sealcast/sealcast/internal/access"
+	"github.com/sealcast/sealcast/keystore/audit"
 )
 
 // openGate opens what decides who may watch.
@@ -24,11 +25,7 @@ func (p *platform) openGate(ctx context.Context) (*access.Gate, error) {
 	return gate, nil
 }
 
-// auditAccess writes what was changed about access to the audit log.
+// auditAccess writes what was changed about access to the audit.
 func auditAccess(ctx context.Context, tx pgx.Tx, actor, action, subject string, details map[string]any) error {
-	_, err := tx.Exec(ctx, `INSERT INTO audit_log (actor, action, subject, details) VALUES ($1, $2, $3, $4)`, actor, action, subject, details)
-	if err != nil {
-		return fmt.Errorf("write the audit entry: %w", err)
-	}
-	return nil
+	return audit.Append(ctx, tx, audit.Entry{Actor: actor, Action: action, Subject: subject, Details: details})
 }
