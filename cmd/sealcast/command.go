@@ -18,7 +18,8 @@ const (
 	exitFailure     = 1   // something failed; the last line on stderr says what
 	exitUsage       = 2   // wrong arguments or configuration
 	exitJobFailed   = 3   // submit: the job ended as failed or cancelled
-	exitInterrupted = 130 // dev, demo, submit: ended by a signal before the end
+	exitRefused     = 4   // verify: the presentation breaks a rule
+	exitInterrupted = 130 // dev, demo, submit, verify: ended by a signal before the end
 )
 
 // command is one subcommand: what its help says, and what it does.
@@ -50,7 +51,7 @@ type session struct {
 func commands() []*command {
 	return []*command{
 		serveCommand(), apiCommand(), workerCommand(), migrateCommand(), gcCommand(),
-		devCommand(), demoCommand(), submitCommand(), tokenCommand(),
+		devCommand(), demoCommand(), submitCommand(), tokenCommand(), verifyCommand(),
 		checkConfigCommand(), versionCommand(), helpCommand(),
 	}
 }
@@ -273,6 +274,7 @@ var exitTexts = map[int]string{
 	exitFailure:     "something failed; the last lines on stderr say what",
 	exitUsage:       "wrong arguments, or faults in the configuration (all are reported)",
 	exitJobFailed:   "the job ended as failed or cancelled; its code and message are printed",
+	exitRefused:     "the presentation breaks a rule (with -strict: or does not follow a recommendation)",
 	exitInterrupted: "ended by a signal before it was through",
 }
 

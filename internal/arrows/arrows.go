@@ -10,6 +10,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       └─────► internal/webhook
  ├──► api ─────► keystore, token, internal/cenc
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
+ ├──► internal/verify ─► internal/sandbox  (a strict client: it shares no code with the pipeline)
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
@@ -27,6 +28,7 @@ var Allowed = map[string][]string{
 	"token":               {},
 	"migrations":          {},
 	"internal/sandbox":    {"internal/proc"},
+	"internal/verify":     {"internal/proc", "internal/sandbox"},
 	"internal/player":     {},
 	"internal/localstack": {},
 	"keystore":            {"internal/cenc"},
