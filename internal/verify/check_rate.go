@@ -21,7 +21,7 @@ func rateChecks() []Check {
 		},
 		{
 			"frame-rate", Error, both, hlsDraft + "4.4.6.2; " + dashSpec + "5.3.7.2",
-			"FRAME-RATE is that of the pictures, to 1 per cent.", checkFrameRate,
+			"FRAME-RATE is that of the pictures, to 2 per cent.", checkFrameRate,
 		},
 	}
 }
@@ -125,7 +125,7 @@ func (r *rendition) frameRate() (float64, bool) {
 
 func checkFrameRate(p *presentation, report reporter) {
 	look := func(where string, r *rendition, said float64) {
-		if got, ok := r.frameRate(); ok && r.whole() && math.Abs(got-said) > 0.01*said {
+		if got, ok := r.frameRate(); ok && r.whole() && math.Abs(got-said) > 0.02*said {
 			report(where, "%.3f pictures per second are listed, %.3f were measured", said, got)
 		}
 	}

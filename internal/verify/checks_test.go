@@ -12,12 +12,12 @@ import (
 
 // breach is a presentation that one check alone refuses.
 type breach struct {
-	check   string
-	name    string // of the case, where a check has several
-	entry   string
-	encrypt bool
-	damage  func(t testing.TB, s *site)
-	change  func(*verify.Config)
+	check     string
+	name      string // of the case, where a check has several
+	entry     string
+	packaging string
+	damage    func(t testing.TB, s *site)
+	change    func(*verify.Config)
 }
 
 const (
@@ -31,7 +31,7 @@ func breaches() []breach {
 		{check: "fetch", entry: hls, damage: func(_ testing.TB, s *site) { delete(s.title.files, "cmaf/v-240p/2.m4s") }},
 		{check: "content-type", entry: hls, damage: func(_ testing.TB, s *site) { s.title.types["cmaf/v-240p/2.m4s"] = "text/plain" }},
 		{check: "cors", entry: hls, damage: func(_ testing.TB, s *site) { s.origin = "https://other.example" }, change: askOrigin},
-		{check: "cors", name: "preflight", entry: hls, encrypt: true, change: askOrigin, damage: func(_ testing.TB, s *site) {
+		{check: "cors", name: "preflight", entry: hls, packaging: encrypted, change: askOrigin, damage: func(_ testing.TB, s *site) {
 			s.origin = pageOrigin
 			s.before = func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodOptions {
@@ -42,10 +42,10 @@ func breaches() []breach {
 		}},
 		{check: "cache-media", entry: hls, damage: func(_ testing.TB, s *site) { s.title.cache["cmaf/v-240p/2.m4s"] = "no-store" }},
 		{check: "cache-media", name: "entry document", entry: hls, damage: func(_ testing.TB, s *site) { s.title.cache["master.m3u8"] = "max-age=86400" }},
-		{check: "key", entry: hls, encrypt: true, damage: func(_ testing.TB, s *site) {
+		{check: "key", entry: hls, packaging: encrypted, damage: func(_ testing.TB, s *site) {
 			s.key = func(w http.ResponseWriter, r *http.Request) bool { return s.good(r) && write(w, make([]byte, 15)) }
 		}},
-		{check: "key-cache", entry: hls, encrypt: true, damage: func(_ testing.TB, s *site) {
+		{check: "key-cache", entry: hls, packaging: encrypted, damage: func(_ testing.TB, s *site) {
 			s.key = func(w http.ResponseWriter, r *http.Request) bool {
 				if s.good(r) {
 					w.Header().Set("Cache-Control", "private, max-age=60")
@@ -53,12 +53,12 @@ func breaches() []breach {
 				return false
 			}
 		}},
-		{check: "key-refused", entry: hls, encrypt: true, damage: func(_ testing.TB, s *site) {
+		{check: "key-refused", entry: hls, packaging: encrypted, damage: func(_ testing.TB, s *site) {
 			s.key = func(w http.ResponseWriter, r *http.Request) bool {
 				return r.Header.Get("Authorization") == "" && write(w, s.title.keys[s.title.first])
 			}
 		}},
-		{check: "key-refused", name: "16 bytes in a refusal", entry: hls, encrypt: true, damage: func(_ testing.TB, s *site) {
+		{check: "key-refused", name: "16 bytes in a refusal", entry: hls, packaging: encrypted, damage: func(_ testing.TB, s *site) {
 			s.key = func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Header.Get("Authorization") != "" {
 					return false
@@ -67,15 +67,15 @@ func breaches() []breach {
 				return write(w, s.title.keys[s.title.first])
 			}
 		}},
-		{check: "clear", entry: ts, encrypt: true, damage: func(t testing.TB, s *site) { s.title.clearTS(t, titleOf(t, false), "ts/v-240p/2.ts") }},
-		{check: "decrypt", entry: ts, encrypt: true, damage: func(t testing.TB, s *site) {
+		{check: "clear", entry: ts, packaging: encrypted, damage: func(t testing.TB, s *site) { s.title.clearTS(t, titleOf(t, inClear), "ts/v-240p/2.ts") }},
+		{check: "decrypt", entry: ts, packaging: encrypted, damage: func(t testing.TB, s *site) {
 			s.title.edit(t, "ts/v-240p/2.ts", func(b []byte) []byte { return b[:len(b)-1] })
 		}},
-		{check: "scheme", entry: hls, encrypt: true, damage: func(t testing.TB, s *site) {
+		{check: "scheme", entry: hls, packaging: encrypted, damage: func(t testing.TB, s *site) {
 			s.title.sub(t, "cmaf/v-240p/index.m3u8", "METHOD=SAMPLE-AES,", "METHOD=SAMPLE-AES-CTR,")
 		}},
-		{check: "iv", entry: ts, encrypt: true, damage: func(t testing.TB, s *site) { s.title.repeatIV(t, "ts/v-240p") }},
-		{check: "session-key", entry: hls, encrypt: true, damage: func(t testing.TB, s *site) {
+		{check: "iv", entry: ts, packaging: encrypted, damage: func(t testing.TB, s *site) { s.title.repeatIV(t, "ts/v-240p") }},
+		{check: "session-key", entry: hls, packaging: encrypted, damage: func(t testing.TB, s *site) {
 			s.title.replace(t, "master.m3u8", "#EXT-X-STREAM-INF", `#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES,URI="`+placeholder+`/api/key/none",KEYFORMAT="identity"`+"\n#EXT-X-STREAM-INF")
 		}},
 		{check: "syntax", entry: hls, damage: func(t testing.TB, s *site) {
@@ -100,7 +100,7 @@ func breaches() []breach {
 		{check: "mpd-duration", entry: dash, damage: func(t testing.TB, s *site) {
 			s.title.sub(t, dash, ` mediaPresentationDuration="[^"]*"`, ` mediaPresentationDuration="PT9S"`)
 		}},
-		{check: "mpd-protection", entry: dash, encrypt: true, damage: func(t testing.TB, s *site) {
+		{check: "mpd-protection", entry: dash, packaging: encrypted, damage: func(t testing.TB, s *site) {
 			s.title.edit(t, dash, func(b []byte) []byte {
 				return bytes.ReplaceAll(b, []byte("mp4protection:2011"), []byte("mp4protection:2012"))
 			})
@@ -144,14 +144,14 @@ func breaches() []breach {
 				return b
 			})
 		}},
-		{check: "pictures", entry: hls, damage: func(t testing.TB, s *site) {
-			s.title.edit(t, "cmaf/v-240p/2.m4s", func(b []byte) []byte { return hidePicture(t, b) })
+		{check: "pictures", entry: ts, damage: func(t testing.TB, s *site) {
+			s.title.edit(t, "ts/v-240p/2.ts", func(b []byte) []byte { return dropTime(t, b) })
 		}},
 		{check: "webvtt", entry: hls, damage: func(t testing.TB, s *site) { s.title.addText(t, "00:00.000 --> 00:01.000\nHello\n") }},
 		{check: "webvtt", name: "cue times", entry: hls, damage: func(t testing.TB, s *site) {
 			s.title.addText(t, "WEBVTT\n\n00:02.000 --> 00:01.000\nHello\n")
 		}},
-		{check: "undecoded", entry: hls, encrypt: true, damage: func(t testing.TB, s *site) {
+		{check: "undecoded", entry: hls, packaging: encrypted, damage: func(t testing.TB, s *site) {
 			s.title.replace(t, "cmaf/a-0/index.m3u8", `KEYFORMAT="identity"`, `KEYFORMAT="com.widevine"`)
 		}},
 	}
@@ -178,7 +178,7 @@ func TestEachCheckCatchesItsBreach(t *testing.T) {
 	for _, b := range breaches() {
 		tried[b.check] = true
 		t.Run(strings.TrimSuffix(b.check+"/"+b.name, "/"), func(t *testing.T) {
-			s := &site{title: titleOf(t, b.encrypt).copy()}
+			s := &site{title: titleOf(t, b.packaging).copy()}
 			b.damage(t, s)
 			change := b.change
 			if change == nil {
@@ -205,7 +205,7 @@ func TestEachCheckCatchesItsBreach(t *testing.T) {
 
 // What the damages add, without the damage, is accepted.
 func TestAcceptsTextAndIFrames(t *testing.T) {
-	s := &site{title: titleOf(t, false).copy(), origin: pageOrigin}
+	s := &site{title: titleOf(t, inClear).copy(), origin: pageOrigin}
 	s.title.addText(t, "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0\n\n00:00.000 --> 01:00:01.000 line:0\nHello\n")
 	s.title.addIFrames(t, func(b []byte) []byte { return b })
 	if r := s.verify(t, hls, askOrigin); len(r.Findings) > 0 || len(r.Renditions) != 5 {

@@ -54,25 +54,32 @@ type title struct {
 
 var made struct {
 	sync.Mutex
-	titles map[bool]*title
+	titles map[string]*title
 }
 
-// titleOf encodes a short clip once for each choice of encryption: two rungs
-// with B-frames, a sound, three segments of two seconds.
-func titleOf(t testing.TB, encrypt bool) *title {
+// The packagings of the clip.
+const (
+	inClear   = ""     // cmaf, ts
+	encrypted = "cbcs" // cmaf, cmaf-aes128, ts
+	withCENC  = "cenc" // cmaf
+)
+
+// titleOf encodes a short clip once for each packaging: two rungs with
+// B-frames, a sound, three segments of two seconds.
+func titleOf(t testing.TB, packaging string) *title {
 	t.Helper()
 	made.Lock()
 	defer made.Unlock()
 	if made.titles == nil {
-		made.titles = map[bool]*title{}
+		made.titles = map[string]*title{}
 	}
-	if made.titles[encrypt] == nil {
-		made.titles[encrypt] = makeTitle(t, encrypt)
+	if made.titles[packaging] == nil {
+		made.titles[packaging] = makeTitle(t, packaging)
 	}
-	return made.titles[encrypt]
+	return made.titles[packaging]
 }
 
-func makeTitle(t testing.TB, encrypt bool) *title {
+func makeTitle(t testing.TB, packaging string) *title {
 	t.Helper()
 	stack := localstacktest.Stack(t)
 	client, err := objstore.New(objstore.Config{
@@ -90,8 +97,14 @@ func makeTitle(t testing.TB, encrypt bool) *title {
 	sum := sha256.Sum256(body)
 	out := &title{hash: hex.EncodeToString(sum[:]), keys: map[string][]byte{}, files: map[string][]byte{}, types: map[string]string{}, cache: map[string]string{}}
 	req := pipeline.Request{Hash: out.hash, Prefix: testPrefix, SourceKey: "uploads/clip.mp4", Options: pipeline.DefaultOptions()}
-	req.Options.SegmentSeconds, req.Options.Encrypt = 2, encrypt
-	if encrypt {
+	req.Options.SegmentSeconds, req.Options.Encrypt, req.Options.Scheme = 2, packaging != inClear, packaging
+	switch packaging {
+	case encrypted:
+		req.Options.Outputs = pipeline.Outputs
+	case withCENC:
+		req.Options.Outputs = []string{pipeline.OutputCMAF}
+	}
+	if req.Options.Encrypt {
 		req.Keys = map[string]pipeline.Key{}
 		for i, output := range req.Options.Outputs {
 			k := pipeline.Key{KID: cenc.NewKID(), Content: cenc.NewContentKey(), URI: placeholder + "/api/key/" + out.hash}

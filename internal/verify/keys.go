@@ -77,9 +77,10 @@ func (k *keyring) identity(ctx context.Context, uri string) *contentKey {
 		switch {
 		case !a.ok():
 			key.Fault = a.what() + problemCode(body)
-			if k.client.token == "" && a.Status == http.StatusUnauthorized {
-				key.Fault += "; give a token with -token or SEALCAST_TOKEN"
-			} else if k.client.token != "" && originOf(uri) != k.client.keyOrigin {
+			switch {
+			case k.client.token == "" && a.Status == http.StatusUnauthorized:
+				key.Fault += "; give a token with -token-file or SEALCAST_TOKEN"
+			case k.client.token != "" && originOf(uri) != k.client.keyOrigin:
 				key.Fault += "; the token was kept back from this origin: allow it with -key-origin " + originOf(uri)
 			}
 		case len(body) != aes.BlockSize:

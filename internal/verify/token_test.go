@@ -14,9 +14,12 @@ import (
 // that names another place for its key does not get it.
 func TestTokenStaysAtHome(t *testing.T) {
 	thief := make(chan string, 10)
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { thief <- r.Header.Get("Authorization") }))
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		thief <- r.Header.Get("Authorization")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
 	defer elsewhere.Close()
-	s := &site{title: titleOf(t, true).copy()}
+	s := &site{title: titleOf(t, encrypted).copy()}
 	s.title.edit(t, "cmaf/a-0/index.m3u8", func(b []byte) []byte {
 		return []byte(strings.ReplaceAll(string(b), placeholder, elsewhere.URL))
 	})
