@@ -212,7 +212,8 @@ func checkMediaGroups(p *presentation, report reporter) {
 	for _, v := range p.Variants {
 		for _, kind := range []string{"AUDIO", "VIDEO", "SUBTITLES", "CLOSED-CAPTIONS"} {
 			id := v.Tag.Attrs[kind]
-			if id != "" && !(kind == "CLOSED-CAPTIONS" && id == "NONE") && !groups[kind+" "+id] {
+			none := kind == "CLOSED-CAPTIONS" && id == "NONE"
+			if id != "" && !none && !groups[kind+" "+id] {
 				report(v.Name, "there is no %s group %q", kind, clip(id))
 			}
 		}

@@ -68,7 +68,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("more than five redirects")
 	}
 	if req.URL.Scheme != "http" && req.URL.Scheme != "https" {
-		return fmt.Errorf("a redirect to %s:", req.URL.Scheme)
+		return fmt.Errorf("a redirect to the scheme %s", req.URL.Scheme)
 	}
 	return nil
 }

@@ -134,12 +134,14 @@ func (g *gatherer) mediaPlaylist(ctx context.Context, p *presentation, name stri
 		return nil, ctx.Err()
 	}
 	list, err := parsePlaylist(u, body)
-	if err == nil && list.Multivariant {
-		err = fmt.Errorf("it is a multivariant playlist")
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		d.Answer.Err = err.Error()
-		return nil, nil
+	case list.Multivariant:
+		d.Answer.Err = "it is a multivariant playlist"
+	}
+	if d.Answer.Err != "" {
+		return nil, ctx.Err()
 	}
 	list.Name = name
 	p.Playlists = append(p.Playlists, list)

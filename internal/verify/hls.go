@@ -249,13 +249,14 @@ func (r *playlistReader) key(t tag) {
 		r.keys = nil
 		return
 	}
-	kept := make([]tag, 0, len(r.keys)+1)
+	var kept []tag
 	for _, k := range r.keys {
 		if k.keyFormat() != t.keyFormat() {
 			kept = append(kept, k)
 		}
 	}
-	r.keys = append(kept, t)
+	kept = append(kept, t)
+	r.keys = kept
 }
 
 func (t tag) keyFormat() string {
