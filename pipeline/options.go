@@ -29,6 +29,9 @@ type Options struct {
 	Ladder []string `json:"ladder"`
 	// SegmentSeconds is the segment's length: 2, 4, 6 (default), 8, 10 or 12.
 	SegmentSeconds int `json:"segment_seconds"`
+	// Passthrough is auto (or empty): a conforming H.264 source is copied as
+	// the top rung; off: every rung is encoded.
+	Passthrough string `json:"passthrough,omitempty"`
 }
 
 // DefaultOptions returns what an empty options object means.
@@ -60,6 +63,11 @@ func (o Options) Validate() error {
 			return bad("options.ladder names %q twice", name)
 		}
 	}
+	switch o.Passthrough {
+	case "", PassthroughAuto, PassthroughOff:
+	default:
+		return bad("options.passthrough is %q: use %s or %s", o.Passthrough, PassthroughAuto, PassthroughOff)
+	}
 	if s := o.SegmentSeconds; s < gopSeconds || s > 12 || s%gopSeconds != 0 {
 		return bad("options.segment_seconds is %d: use 2, 4, 6, 8, 10 or 12", s)
 	}
@@ -80,5 +88,8 @@ func (o Options) Canonical() Options {
 	}
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
+	if o.Passthrough == PassthroughAuto {
+		o.Passthrough = ""
+	}
 	return o
 }

@@ -137,11 +137,12 @@ func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
+	r.text("passthrough", &o.Passthrough)
 }
 
 // check looks at what the fields say; optionsPath is where the options stood.
