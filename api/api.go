@@ -33,6 +33,7 @@ type Config struct {
 
 	Tokens       *token.HMAC
 	Keys         Keys
+	Audit        Audit
 	Jobs         JobService
 	Webhooks     Webhooks
 	Assets       Assets
@@ -88,6 +89,7 @@ type Entry struct {
 	Prefix     string // of its object keys: stream/<hash>/<prefix>/<name>
 	Generation int
 	Encrypted  bool
+	Private    bool // /stream/{hash} has nothing of it
 }
 
 // Object is an entry of a publication's inventory.
@@ -97,6 +99,7 @@ type Object struct {
 	Size        int64 // bytes
 	SHA256      [32]byte
 	Encrypted   bool // of an encrypted title
+	Private     bool // of a private one
 }
 
 // Objects reads n bytes of an object from offset off on.
@@ -181,8 +184,9 @@ type handler struct {
 }
 
 const (
-	keyPath   = "/api/key/{hash}"
-	mediaPath = "/stream/{hash}/{path...}"
+	keyPath     = "/api/key/{hash}"
+	licencePath = "/api/license/clearkey/{hash}"
+	mediaPath   = "/stream/{hash}/{path...}"
 )
 
 // route is one row of the route table. Routes of one path share cors and secret.
@@ -200,12 +204,16 @@ type route struct {
 func (s *server) routes() []route {
 	return []route{
 		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
+		{method: "POST", path: licencePath, limit: 4 << 10, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.postLicence},
 		{method: "GET", path: "/api/jobs", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listJobs},
 		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
 		{method: "GET", path: "/api/jobs/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getJob},
 		{method: "GET", path: webhooksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.getWebhooks},
 		{method: "POST", path: redeliverPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRedeliver},
 		{method: "GET", path: "/api/jobs/{id}/events", auth: authAPIKey, handle: s.getEvents},
+		{method: "GET", path: "/api/media", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listAssets},
+		{method: "GET", path: "/api/media/{hash}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getAsset},
+		{method: "PATCH", path: "/api/media/{hash}", limit: 4 << 10, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchAsset},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
 		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
 		{method: "POST", path: "/api/jobs/{id}/retry", timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryJob},
@@ -225,6 +233,7 @@ func (cfg Config) validate() error {
 	need(cfg.APIKey.set, "an API key is needed")
 	need(cfg.Tokens != nil, "a token secret is needed")
 	need(cfg.Keys != nil, "a key store is needed")
+	need(cfg.Audit != nil, "an audit journal is needed")
 	need(cfg.Jobs != nil, "a job service is needed")
 	need(cfg.Webhooks != nil, "webhooks are needed")
 	need(cfg.Assets != nil, "an asset service is needed")

@@ -2,13 +2,16 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 )
 
-// Assets takes assets off. An asset of which nothing is known is ErrNotFound.
+// Assets shows assets, changes their policy and takes them off. An asset of
+// which nothing is known is ErrNotFound. What the client shall read is a *Problem.
 type Assets interface {
+	Get(ctx context.Context, hash string) (Asset, error)
+	List(ctx context.Context, after *AssetPosition, limit int) ([]Asset, error) // published ones, newest first
+	SetPolicy(ctx context.Context, hash string, change PolicyChange, by Caller) (Asset, error)
 	Delete(ctx context.Context, hash string, by Caller) (Deletion, error)
 }
 
@@ -31,17 +34,12 @@ type Deletion struct {
 // deleteMedia takes an asset off. When nothing of it is left, the answer is 204.
 func (s *server) deleteMedia(w http.ResponseWriter, r *http.Request) error {
 	hash, x := r.PathValue("hash"), exchangeOf(r)
-	unknown := problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
 	if !isHash(hash) {
-		return unknown
+		return assetNotFound()
 	}
 	d, err := s.Assets.Delete(r.Context(), hash, Caller{RequestID: x.id, Client: x.client.String()})
-	if errors.Is(err, ErrNotFound) {
-		return unknown
-	}
 	if err != nil {
-		s.metrics.failed(r, depPostgres)
-		return unavailable(err)
+		return s.assetError(r, err)
 	}
 	if d.RequestedAt == nil {
 		w.Header().Set("Cache-Control", "no-store")

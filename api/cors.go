@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	corsAllowHeaders  = "Authorization, Range"
+	corsAllowHeaders  = "Authorization, Content-Type, Range"
 	corsExposeHeaders = "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After, X-Request-Id"
 	corsMaxAge        = "600" // seconds
 )

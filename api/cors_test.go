@@ -86,7 +86,7 @@ func TestOrigins(t *testing.T) {
 			}
 			if allowed {
 				for name, want := range map[string]string{
-					"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Authorization, Range",
+					"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Authorization, Content-Type, Range",
 					"Access-Control-Max-Age": "600", "Access-Control-Allow-Credentials": "",
 				} {
 					if got := p.Header.Get(name); p.StatusCode != http.StatusNoContent || got != want {

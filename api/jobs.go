@@ -19,21 +19,14 @@ import (
 var jobIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
 
 // jobMembers are the names of a submission beside its type.
-var jobMembers = []string{"hash", "source", "options", "callback_url"}
+var jobMembers = []string{"hash", "source", "options", "callback_url", "private"}
 
 // postJob accepts a job. An identical request gives the same job, and the same
 // answer: 202.
 func (s *server) postJob(w http.ResponseWriter, r *http.Request) error {
-	if !isJSON(r.Header) {
-		return problem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json in UTF-8")
-	}
-	body, err := io.ReadAll(r.Body)
+	body, err := readJSON(r)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return err
-		}
-		return invalidRequest("the body did not arrive whole")
+		return err
 	}
 	req, err := parseJobRequest(body)
 	if err != nil {
@@ -48,6 +41,22 @@ func (s *server) postJob(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", s.BaseURL+"/api/jobs/"+url.PathEscape(job.ID))
 	return writeJSON(w, http.StatusAccepted, job.wire())
+}
+
+// readJSON reads the body of a request that has to be JSON.
+func readJSON(r *http.Request) ([]byte, error) {
+	if !isJSON(r.Header) {
+		return nil, problem(http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json in UTF-8")
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, err
+		}
+		return nil, invalidRequest("the body did not arrive whole")
+	}
+	return body, nil
 }
 
 // getJob shows a job.

@@ -33,15 +33,12 @@ func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := s.Keys.Served(r.Context(), hash, kid)
+	key, err := s.viewerKey(r, hash, kid)
 	if err != nil {
-		if !errors.Is(err, keystore.ErrNotFound) && !errors.Is(err, keystore.ErrIntegrity) {
-			s.metrics.failed(r, depPostgres)
-		}
 		return err
 	}
-	if key.Hash != hash || (kid != nil && key.KID != *kid) || key.Content.IsZero() {
-		return fmt.Errorf("key store gave another key: %w", keystore.ErrIntegrity)
+	if err := s.handOut(r, key); err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(cenc.KeySize))
@@ -49,6 +46,22 @@ func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
 	_, _ = w.Write(content)
 	clear(content)
 	return nil
+}
+
+// viewerKey reads the key that a verified token opens: the one of kid, or the
+// title's default. Every key that leaves this API passes here, and then handOut.
+func (s *server) viewerKey(r *http.Request, hash string, kid *cenc.KID) (keystore.Key, error) {
+	key, err := s.Keys.Served(r.Context(), hash, kid)
+	if err != nil {
+		if !errors.Is(err, keystore.ErrNotFound) && !errors.Is(err, keystore.ErrIntegrity) {
+			s.metrics.failed(r, depPostgres)
+		}
+		return keystore.Key{}, err
+	}
+	if key.Hash != hash || (kid != nil && key.KID != *kid) || key.Content.IsZero() {
+		return keystore.Key{}, fmt.Errorf("key store gave another key: %w", keystore.ErrIntegrity)
+	}
+	return key, nil
 }
 
 // kidOf reads ?kid=. A value that names no key, or two, is no key.

@@ -33,9 +33,10 @@ type entryDocument struct {
 }
 
 var entryDocuments = map[string]entryDocument{
-	"master.m3u8":    {"application/vnd.apple.mpegurl", rebasePlaylist},
-	"ts/master.m3u8": {"application/vnd.apple.mpegurl", rebasePlaylist},
-	"manifest.mpd":   {"application/dash+xml", rebaseManifest},
+	"master.m3u8":             {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"cmaf-aes128/master.m3u8": {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"ts/master.m3u8":          {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"manifest.mpd":            {"application/dash+xml", rebaseManifest},
 }
 
 var (
@@ -59,7 +60,7 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	}
 	prefix, name, _ := strings.Cut(path, "/")
 	if path == posterName {
-		entry, err := s.entry(r, hash)
+		entry, err := s.publicEntry(r, hash)
 		if err != nil {
 			return err
 		}
@@ -70,6 +71,9 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	obj, err := s.object(r, hash, prefix, name)
 	if err != nil {
 		return err
+	}
+	if obj.Private {
+		return notFound()
 	}
 	c := content{
 		size: obj.Size, contentType: obj.ContentType, cacheControl: objectControl, etag: etag(obj.SHA256),
@@ -93,7 +97,7 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 // same name, rebased so that its relative URIs lead into the generation. Its
 // ETag follows from the inventory, so an unchanged one is not read.
 func (s *server) getEntry(w http.ResponseWriter, r *http.Request, hash, name string, doc entryDocument) error {
-	entry, err := s.entry(r, hash)
+	entry, err := s.publicEntry(r, hash)
 	if err != nil {
 		return err
 	}
@@ -162,6 +166,16 @@ func (s *server) entry(r *http.Request, hash string) (Entry, error) {
 		return Entry{}, internalError(fmt.Errorf("publication has the prefix %q", entry.Prefix))
 	}
 	return entry, s.lookupError(r, err, notPublished())
+}
+
+// publicEntry is the entry of a title that /stream serves. A private one is
+// not told from one that is not there: its hash may be known to many.
+func (s *server) publicEntry(r *http.Request, hash string) (Entry, error) {
+	entry, err := s.entry(r, hash)
+	if err == nil && entry.Private {
+		return Entry{}, notPublished()
+	}
+	return entry, err
 }
 
 func (s *server) object(r *http.Request, hash, prefix, name string) (Object, error) {

@@ -119,7 +119,7 @@ func (s *server) finish(r *http.Request, x *exchange, start time.Time, caught an
 
 func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	method := r.Method
-	if !slices.Contains([]string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"}, method) {
+	if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, method) {
 		method = "other"
 	}
 	if x.status == 0 {
@@ -127,7 +127,7 @@ func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	}
 	status := strconv.Itoa(x.status)
 	s.metrics.requests.WithLabelValues(x.pattern, method, status).Inc()
-	if x.pattern == keyPath && method != "OPTIONS" {
+	if (x.pattern == keyPath || x.pattern == licencePath) && method != "OPTIONS" {
 		s.metrics.keyRequests.WithLabelValues(status).Inc()
 		s.metrics.keySeconds.Observe(took.Seconds())
 	}
@@ -193,6 +193,9 @@ func (s *server) dispatch(routes []route) http.Handler {
 		switch {
 		case ok:
 			if err := s.serve(w, r, rt); err != nil {
+				if rt.secret {
+					s.refused(r, err)
+				}
 				fail(w, r, err)
 			}
 		case r.Method == http.MethodOptions:

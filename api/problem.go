@@ -61,6 +61,10 @@ func notFound() *Problem {
 	return problem(http.StatusNotFound, "not_found", "there is nothing here")
 }
 
+func assetNotFound() *Problem {
+	return problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
+}
+
 func webhookNotFound() *Problem {
 	return problem(http.StatusNotFound, "webhook_not_found", "the job has no such webhook")
 }
@@ -74,6 +78,8 @@ func rateLimited(after time.Duration) *Problem {
 	p.RetryAfter = max(after, time.Second)
 	return p
 }
+
+const codeKeyIntegrity = "key_integrity"
 
 func unavailable(cause error) *Problem {
 	p := problem(http.StatusServiceUnavailable, "unavailable", "a service that this needs does not answer, try again later")
@@ -108,7 +114,7 @@ func toProblem(err error) *Problem {
 	case errors.Is(err, keystore.ErrNotFound):
 		return problem(http.StatusNotFound, "no_key", "the title has no such key")
 	case errors.Is(err, keystore.ErrIntegrity):
-		p = problem(http.StatusInternalServerError, "key_integrity", "the stored key does not open")
+		p = problem(http.StatusInternalServerError, codeKeyIntegrity, "the stored key does not open")
 		p.cause = err
 		return p
 	case errors.Is(err, ErrNotFound):

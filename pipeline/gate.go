@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // gate is the verify gate: nothing is published that it did not read back.
@@ -28,6 +31,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	waiting map[int][]*segment // by number, durable but not all there yet
+	ready   []*segment         // whole rows that wait for the next one
 	picked  map[string]bool    // names that were given to a check
 }
 
@@ -55,8 +59,13 @@ func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendit
 	return g
 }
 
+// together is the largest middle number with which the first row is checked in
+// one go: to start a decoder costs more than to decode a row.
+const together = 4
+
 // durable is told of each segment that lies in the store. When every
-// rendition of every output has an early number, that row is checked.
+// rendition of every output has an early number, that row is checked; in a
+// short film the first row waits for the middle one.
 func (g *gate) durable(ctx context.Context, seg *segment) {
 	if !slices.Contains(g.early, seg.Number) {
 		return
@@ -68,6 +77,12 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 	if len(row) < len(g.rs)*len(g.a.req.Options.Outputs) {
 		return
 	}
+	all := len(g.early) * len(row)
+	g.ready = append(g.ready, row...)
+	if g.early[len(g.early)-1] <= together && len(g.ready) < all {
+		return // verify picks what waits in vain: the source ends before its promise
+	}
+	row, g.ready = g.ready, nil
 	for _, s := range row {
 		g.picked[s.Object.Name] = true
 	}
@@ -117,7 +132,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	if made := len(g.a.sink.all()); made != named {
 		return nil, verifyError(fmt.Errorf("%d segments were made, the playlists name %d", made, named))
 	}
-	if err := g.readManifest(p); err != nil {
+	if err := errors.Join(g.readManifest(p), g.checkIVs()); err != nil {
 		return nil, verifyError(err)
 	}
 	// Nothing refers to init segments yet: they need not wait.
@@ -131,6 +146,25 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	}
 	g.checks.Wait() // one that fails ends ctx
 	return p, context.Cause(ctx)
+}
+
+// protection returns how the packager encrypted an output.
+func (g *gate) protection(output string) *protection {
+	return g.a.req.Options.protectionOf(output, g.a.req.Keys[output])
+}
+
+// checkIVs wants no initialization vector of a cenc output twice.
+func (g *gate) checkIVs() error {
+	if p := g.protection(OutputCMAF); p == nil || p.scheme != cenc.SchemeCENC {
+		return nil
+	}
+	var ranges []ivRange
+	for _, seg := range g.a.sink.all() {
+		if seg.Output == OutputCMAF {
+			ranges = append(ranges, seg.IVs)
+		}
+	}
+	return disjoint(ranges)
 }
 
 // readManifest compares the MPD with the segments that were made.
@@ -149,7 +183,7 @@ func (g *gate) readManifest(p *packed) error {
 			made[trackDir(seg.Output, seg.Track)]++
 		}
 	}
-	return checkManifest(doc, made, g.a.req.Keys[OutputCMAF])
+	return checkManifest(doc, made, g.protection(OutputCMAF))
 }
 
 // checkEncode compares what was encoded with the plan and with what the source
@@ -233,6 +267,7 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	if err != nil {
 		return list, fmt.Errorf("%s: %w", name, err)
 	}
+	as := formats[output]
 	segments := g.a.sink.all()
 	var frames int64
 	for i, s := range list.Segments {
@@ -245,22 +280,23 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	switch {
 	case !list.Ended || len(list.Segments) == 0:
 		return list, fmt.Errorf("%s is not complete", name)
-	case frames != r.Facts.Frames && (r.Video != nil || output == OutputCMAF):
+	case frames != r.Facts.Frames && (r.Video != nil || as.container == containerMP4):
 		return list, fmt.Errorf("%s has %d frames, the encoder made %d", dir, frames, r.Facts.Frames)
 	case math.Abs(list.seconds()-r.Facts.seconds()) > tolerance(r.Facts.seconds()):
 		return list, fmt.Errorf("%s lasts %.3f s, the encoder made %.3f s", dir, list.seconds(), r.Facts.seconds())
 	}
 	p.tracks[dir] = measure(list, func(uri string) int64 { return segments[dir+"/"+uri].Object.Size })
-	if output == OutputCMAF {
+	if as.container == containerMP4 {
 		init, ok := g.a.sink.doc(dir + "/init.mp4")
 		if !ok {
 			return list, fmt.Errorf("%s has no init segment", dir)
 		}
 		p.inits[dir+"/init.mp4"] = init
-		p.playlists[name] = doc
-		return list, checkProtection(init, doc, g.a.req.Keys[output])
+		if err := checkProtection(init, doc, g.protection(output)); err != nil {
+			return list, fmt.Errorf("%s: %w", dir, err)
+		}
 	}
-	if key, ok := g.a.req.Keys[output]; ok {
+	if key, ok := g.a.req.Keys[output]; ok && as.sealed {
 		doc, err = addSegmentKeys(doc, key.URI, func(uri string) ([16]byte, bool) {
 			seg := segments[dir+"/"+uri]
 			if seg == nil {

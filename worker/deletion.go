@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/keystore/audit"
 )
+
+const actionDeleteAsset = "asset.delete"
 
 // settleTime is how long after a deletion a cancelled attempt may still
 // upload: far longer than it takes to notice the lost lease and to end.
@@ -56,7 +60,7 @@ func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys
 		}
 		details := map[string]any{"generations": d.Generations, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
 		maps.Copy(details, by.Details)
-		return audit(ctx, tx, auditEntry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
+		return audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
 	})
 	if err != nil {
 		return Deletion{}, fmt.Errorf("delete asset %s: %w", hash, err)
@@ -97,7 +101,7 @@ func deleteAsset(ctx context.Context, tx pgx.Tx, hash string, keys Shredder) (De
 	return d, nil
 }
 
-// unpublish removes every generation. The jobs that published them stay as
+// unpublish removes every generation, and the policy with them. The jobs that published them stay as
 // they ended, but an identical request is a new job from now on.
 func unpublish(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
 	tag, err := tx.Exec(ctx, `
@@ -110,7 +114,7 @@ func unpublish(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
 	if _, err = tx.Exec(ctx, `DELETE FROM assets WHERE hash = $1`, hash); err != nil {
 		return 0, fmt.Errorf("delete the asset: %w", err)
 	}
-	return tag.RowsAffected(), nil
+	return tag.RowsAffected(), forgetPolicy(ctx, tx, hash)
 }
 
 // cancelJobs ends what waits and what runs, as Cancel does.

@@ -98,8 +98,10 @@ func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job J
 	defer cancel()
 	for range 3 { // the live job may end between two statements
 		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			job, created, err = submitKeyed(ctx, tx, sub, id)
-			return err
+			if job, created, err = submitKeyed(ctx, tx, sub, id); err != nil {
+				return err
+			}
+			return applyPolicy(ctx, tx, sub)
 		})
 		if !errors.Is(err, errGone) {
 			break

@@ -166,7 +166,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("%s %v %s", got.State, got.Progress, got.Results)
 	}
 	entry, err := h.store.Entry(t.Context(), job.Hash)
-	if err != nil || entry != (Publication{job.Hash, 1, job.Fence().Prefix(), true}) {
+	if err != nil || entry != (Publication{job.Hash, 1, job.Fence().Prefix(), true, false}) {
 		t.Errorf("entry %+v, %v", entry, err)
 	}
 	o, err := h.store.Object(t.Context(), job.Hash, entry.Prefix, "v/1.m4s")

@@ -210,6 +210,7 @@ type Publication struct {
 	Generation int
 	Prefix     string // objects are stream/<hash>/<prefix>/<name>
 	Encrypted  bool
+	Private    bool // see PolicyChange
 }
 
 // PublishedObject is one line of a publication's inventory.
@@ -219,6 +220,7 @@ type PublishedObject struct {
 	Size        int64
 	SHA256      [sha256.Size]byte
 	Encrypted   bool // the asset's seal
+	Private     bool // the asset's policy
 }
 
 // Entry gives the current generation of an asset. ErrPublicationNotFound.
@@ -227,9 +229,10 @@ func (s *JobStore) Entry(ctx context.Context, hash string) (Publication, error) 
 	defer cancel()
 	p := Publication{Hash: hash}
 	err := s.pool.QueryRow(ctx, `
-		SELECT p.generation, p.prefix, a.encrypted
+		SELECT p.generation, p.prefix, a.encrypted, coalesce(y.private, false)
 		FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation
-		WHERE a.hash = $1`, hash).Scan(&p.Generation, &p.Prefix, &p.Encrypted)
+		LEFT JOIN asset_policies y ON y.hash = a.hash
+		WHERE a.hash = $1`, hash).Scan(&p.Generation, &p.Prefix, &p.Encrypted, &p.Private)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Publication{}, ErrPublicationNotFound
 	}
@@ -250,12 +253,13 @@ func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (Publi
 	o := PublishedObject{Name: name}
 	var sum []byte
 	err := s.pool.QueryRow(ctx, `
-		SELECT o.content_type, o.size, o.sha256, a.encrypted
+		SELECT o.content_type, o.size, o.sha256, a.encrypted, coalesce(y.private, false)
 		FROM publication_objects o
 		JOIN publications p ON p.prefix = o.prefix
 		JOIN assets a ON a.hash = p.hash
+		LEFT JOIN asset_policies y ON y.hash = p.hash
 		WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3`, hash, prefix, name).
-		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted)
+		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return PublishedObject{}, ErrPublicationNotFound
 	}

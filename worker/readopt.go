@@ -78,6 +78,9 @@ func adopt(ctx context.Context, tx pgx.Tx, sub Submission, id, delivery string) 
 	if err != nil {
 		return Job{}, "", err
 	}
+	if err := applyPolicy(ctx, tx, sub); err != nil {
+		return Job{}, "", err
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO adopted_tasks (delivery, job_id) VALUES ($1, $2)`, delivery, job.ID)
 	return job, result, err
 }

@@ -68,6 +68,10 @@ type Submission struct {
 	Options     pipeline.Options
 	CallbackURL string // where webhooks go; empty: none
 
+	// Private closes the asset to everybody who has no playback token. It is
+	// policy and makes no other request: no part of the digest.
+	Private bool
+
 	// IdempotencyKey stands for the job from now on; empty: none. No part of
 	// the digest.
 	IdempotencyKey string
@@ -83,6 +87,7 @@ type wirePayload struct {
 	Source      string `json:"source"`
 	Options     any    `json:"options"`
 	CallbackURL string `json:"callback_url,omitempty"`
+	Private     bool   `json:"private,omitempty"`
 }
 
 type fullOptions struct {
@@ -92,7 +97,7 @@ type fullOptions struct {
 // Payload returns the canonical task payload: ParseSubmission takes it and
 // gives the same digest.
 func (s Submission) Payload() []byte {
-	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.Options, CallbackURL: s.CallbackURL}
+	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.Options, CallbackURL: s.CallbackURL, Private: s.Private}
 	if s.Type == TypeFull {
 		p.Options = fullOptions{s.Options}
 	}
@@ -112,10 +117,11 @@ func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 		return Submission{}, bad
 	}
 	r := &reader{obj: obj}
-	r.only("hash", "source", "options", "callback_url")
+	r.only("hash", "source", "options", "callback_url", "private")
 	r.text("hash", &s.Hash)
 	r.text("source", &s.Source)
 	r.text("callback_url", &s.CallbackURL)
+	r.flag("private", &s.Private)
 	options := r.sub("options")
 	if taskType == TypeFull {
 		options.only("transcode")
@@ -132,17 +138,25 @@ func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 		return Submission{}, bad
 	}
 	s.Options = s.Options.Canonical()
-	s.Digest = sha256.Sum256(append([]byte("sealcast request 1\n"+s.Type+"\n"), s.Payload()...))
+	s.Digest = s.digest()
 	return s, nil
 }
 
+// digest is that of the request without its policy.
+func (s Submission) digest() [sha256.Size]byte {
+	s.Private = false
+	return sha256.Sum256(append([]byte("sealcast request 1\n"+s.Type+"\n"), s.Payload()...))
+}
+
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough", "scheme", "pssh")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
 	r.text("passthrough", &o.Passthrough)
+	r.text("scheme", &o.Scheme)
+	r.texts("pssh", &o.PSSH)
 }
 
 // check looks at what the fields say; optionsPath is where the options stood.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,7 +181,14 @@ func jobForAPI(j worker.Job) api.Job {
 	}
 }
 
-// assets lets the API take assets off.
+func callerOrigin(by api.Caller) worker.Origin {
+	return worker.Origin{
+		Actor:   "api_key", // there is one
+		Details: map[string]any{"request_id": by.RequestID, "client": by.Client},
+	}
+}
+
+// assets lets the API show assets, change their policy and take them off.
 type assets struct {
 	store *worker.JobStore
 	keys  worker.Shredder
@@ -188,16 +196,62 @@ type assets struct {
 
 // Delete implements api.Assets.
 func (a assets) Delete(ctx context.Context, hash string, by api.Caller) (api.Deletion, error) {
-	d, err := a.store.DeleteAsset(ctx, hash, worker.Origin{
-		Actor:   "api_key", // there is one
-		Details: map[string]any{"request_id": by.RequestID, "client": by.Client},
-	}, a.keys)
+	d, err := a.store.DeleteAsset(ctx, hash, callerOrigin(by), a.keys)
 	if errors.Is(err, worker.ErrAssetNotFound) {
 		return api.Deletion{}, api.ErrNotFound
 	}
 	return api.Deletion{
 		Generations: d.Generations, Keys: d.Keys, CancelledJobs: d.Cancelled, RequestedAt: d.RequestedAt,
 	}, err
+}
+
+// Get implements api.Assets.
+func (a assets) Get(ctx context.Context, hash string) (api.Asset, error) {
+	found, err := a.store.Asset(ctx, hash)
+	return assetForAPI(found), assetError(err)
+}
+
+// List implements api.Assets.
+func (a assets) List(ctx context.Context, after *api.AssetPosition, limit int) ([]api.Asset, error) {
+	var before *worker.AssetPosition
+	if after != nil {
+		before = &worker.AssetPosition{CreatedAt: after.CreatedAt, Hash: after.Hash}
+	}
+	list, err := a.store.Assets(ctx, before, limit)
+	var out []api.Asset
+	for _, found := range list {
+		out = append(out, assetForAPI(found))
+	}
+	return out, err
+}
+
+// SetPolicy implements api.Assets.
+func (a assets) SetPolicy(ctx context.Context, hash string, change api.PolicyChange, by api.Caller) (api.Asset, error) {
+	if id := change.ExternalID; id != nil && *id != "" && !worker.ValidExternalID(*id) {
+		return api.Asset{}, &api.Problem{
+			Status: http.StatusUnprocessableEntity, Code: "external_id_invalid",
+			Detail: "external_id: want 3 to 128 of A-Z a-z 0-9 _ . : -, and not the form of a hash",
+		}
+	}
+	found, err := a.store.SetPolicy(ctx, hash, worker.PolicyChange{Private: change.Private, ExternalID: change.ExternalID}, callerOrigin(by))
+	if errors.Is(err, worker.ErrExternalIDTaken) {
+		return api.Asset{}, conflict("external_id_taken", "another asset has this external_id")
+	}
+	return assetForAPI(found), assetError(err)
+}
+
+func assetError(err error) error {
+	if errors.Is(err, worker.ErrAssetNotFound) {
+		return api.ErrNotFound
+	}
+	return err
+}
+
+func assetForAPI(a worker.Asset) api.Asset {
+	return api.Asset{
+		Hash: a.Hash, ExternalID: a.ExternalID, Private: a.Private, CreatedAt: a.CreatedAt,
+		Generation: a.Generation, Encrypted: a.Encrypted, JobID: a.JobID, PublishedAt: a.PublishedAt, Results: a.Results,
+	}
 }
 
 // publications shows what is published to the API.
@@ -209,7 +263,7 @@ func (p publications) Entry(ctx context.Context, hash string) (api.Entry, error)
 	if err != nil {
 		return api.Entry{}, publicationError(err)
 	}
-	return api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted}, nil
+	return api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted, Private: e.Private}, nil
 }
 
 // Object implements api.Publications.
@@ -218,7 +272,7 @@ func (p publications) Object(ctx context.Context, hash, prefix, name string) (ap
 	if err != nil {
 		return api.Object{}, publicationError(err)
 	}
-	return api.Object{Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256, Encrypted: o.Encrypted}, nil
+	return api.Object{Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256, Encrypted: o.Encrypted, Private: o.Private}, nil
 }
 
 func publicationError(err error) error {
@@ -226,6 +280,28 @@ func publicationError(err error) error {
 		return api.ErrNotFound
 	}
 	return err
+}
+
+// anchors keeps anchors of the audit trail in a bucket.
+type anchors struct{ bucket *objstore.Bucket }
+
+func (p *platform) anchors() anchors {
+	return anchors{p.store.Bucket(string(cmp.Or(p.cfg.Audit.Bucket, p.cfg.Media.Bucket)))}
+}
+
+// PutAnchor implements audit.Anchors.
+func (a anchors) PutAnchor(ctx context.Context, key string, body []byte) error {
+	_, err := a.bucket.Put(ctx, key, body, "application/json", "no-store")
+	return err
+}
+
+// AnchorKeys implements audit.Anchors.
+func (a anchors) AnchorKeys(ctx context.Context, prefix string) (keys []string, err error) {
+	objects, err := a.bucket.List(ctx, prefix)
+	for _, o := range objects {
+		keys = append(keys, o.Key)
+	}
+	return keys, err
 }
 
 // objects shows the media bucket to the API.

@@ -179,11 +179,12 @@ func benchJob(b *testing.B, r *rig, film string, round int) (cost, []string, str
 	return c, args, hash
 }
 
-// encoderCommand finds the encoder among the children.
+// encoderCommand finds the encoder among the children. A child that still
+// confines itself has the encoder's arguments behind its own.
 func encoderCommand(b *testing.B, pid int) []string {
 	all := processes(b)
 	for _, child := range children(b, pid) {
-		if line := all[child]; slices.Contains(line, "-filter_complex") && slices.Contains(line, "libx264") {
+		if line := all[child]; len(line) > 0 && filepath.Base(line[0]) == "ffmpeg" && slices.Contains(line, "libx264") {
 			return line
 		}
 	}

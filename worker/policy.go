@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/keystore/audit"
+)
+
+const actionSetPolicy = "asset.policy"
+
+// PolicyChange is what SetPolicy changes; nil leaves a member as it is.
+type PolicyChange struct {
+	Private    *bool
+	ExternalID *string // empty: none any more
+}
+
+// ErrExternalIDTaken says that another asset has the external id.
+var ErrExternalIDTaken = errors.New("another asset has this external id")
+
+// externalIDPattern is that of the column: long enough to be no scope of a token.
+var externalIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{3,128}$`)
+
+// ValidExternalID reports whether s can be an asset's external id: it is not
+// taken for a hash nor for a scope.
+func ValidExternalID(s string) bool { return externalIDPattern.MatchString(s) && !validHash(s) }
+
+// SetPolicy changes who may see an asset, or its external id, and gives the
+// asset as it is then. It holds for the next look-up on every node. The asset
+// may be published later: known are those that have a job. ErrAssetNotFound,
+// ErrExternalIDTaken.
+func (s *JobStore) SetPolicy(ctx context.Context, hash string, change PolicyChange, by Origin) (a Asset, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		// A deletion forgets the policy: it comes before or after, never between.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, hash); err != nil {
+			return fmt.Errorf("lock the asset: %w", err)
+		}
+		if a, err = readAsset(ctx, tx, hash); err != nil {
+			return err
+		}
+		if err := changePolicy(ctx, tx, hash, change); err != nil {
+			return err
+		}
+		details := map[string]any{}
+		if change.Private != nil {
+			details["private"] = *change.Private
+		}
+		if change.ExternalID != nil {
+			details["external_id"] = *change.ExternalID
+		}
+		maps.Copy(details, by.Details)
+		if err := audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionSetPolicy, Subject: hash, Details: details}); err != nil {
+			return err
+		}
+		a, err = readAsset(ctx, tx, hash)
+		return err
+	})
+	if violates(err, "asset_policies_external_id_key") {
+		err = ErrExternalIDTaken
+	}
+	if err != nil {
+		return Asset{}, fmt.Errorf("change the policy of %s: %w", hash, err)
+	}
+	return a, nil
+}
+
+func changePolicy(ctx context.Context, tx pgx.Tx, hash string, c PolicyChange) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO asset_policies (hash, private, external_id) VALUES ($1, coalesce($2, false), nullif($3, ''))
+		ON CONFLICT (hash) DO UPDATE SET
+			private = coalesce($2, asset_policies.private),
+			external_id = CASE WHEN $3::text IS NULL THEN asset_policies.external_id ELSE nullif($3, '') END,
+			updated_at = now()`, hash, c.Private, c.ExternalID)
+	return err
+}
+
+// applyPolicy does what a submission says of the asset's policy. A submission
+// can close an asset and never opens one: a task that waited in a queue must
+// not undo what somebody has closed since.
+func applyPolicy(ctx context.Context, tx pgx.Tx, sub Submission) error {
+	if !sub.Private {
+		return nil
+	}
+	closed := true
+	if err := changePolicy(ctx, tx, sub.Hash, PolicyChange{Private: &closed}); err != nil {
+		return fmt.Errorf("make the asset private: %w", err)
+	}
+	return nil
+}
+
+// forgetPolicy deletes the policy with the asset.
+func forgetPolicy(ctx context.Context, tx pgx.Tx, hash string) error {
+	if _, err := tx.Exec(ctx, `DELETE FROM asset_policies WHERE hash = $1`, hash); err != nil {
+		return fmt.Errorf("delete the policy: %w", err)
+	}
+	return nil
+}
