@@ -145,7 +145,7 @@ func TestPassthrough(t *testing.T) {
 				t.Fatalf("not copied: %q", p.NotCopied)
 			}
 			source := frameHashes(t, file, "v")
-			for _, output := range pipeline.Outputs {
+			for _, output := range req.Options.Outputs {
 				if got := frameHashes(t, l.clear(req, output, "v-360p"), "v"); !slices.Equal(got, source) {
 					t.Errorf("%s: %d pictures differ from the source's %d", output, len(got), len(source))
 				}

@@ -24,6 +24,7 @@ var Allowed = map[string][]string{
 	"internal/arrows":     {},
 	"internal/cenc":       {},
 	"internal/proc":       {},
+	"internal/texttrack":  {},
 	"internal/webhook":    {},
 	"token":               {},
 	"migrations":          {},
