@@ -22,7 +22,9 @@ type results struct {
 	AudioTracks     []audioResult     `json:"audio_tracks"`
 	Encryption      *encryptionResult `json:"encryption,omitempty"`
 	Poster          string            `json:"poster,omitempty"` // URL
-	Stages          []stageResult     `json:"stages"`
+	// PassthroughRefused says why the source's own pictures are no rendition.
+	PassthroughRefused string        `json:"passthrough_refused,omitempty"`
+	Stages             []stageResult `json:"stages"`
 }
 
 type streamingResult struct {
@@ -37,8 +39,9 @@ type streamingResult struct {
 type outputResult struct {
 	Name           string      `json:"name"`
 	MasterPlaylist string      `json:"master_playlist"`
-	Manifest       string      `json:"manifest,omitempty"` // MPEG-DASH
-	Scheme         cenc.Scheme `json:"scheme,omitempty"`   // absent: clear
+	Manifest       string      `json:"manifest,omitempty"`     // MPEG-DASH
+	EMEPlaylist    string      `json:"eme_playlist,omitempty"` // HLS for EME players
+	Scheme         cenc.Scheme `json:"scheme,omitempty"`       // absent: clear
 	Container      string      `json:"container"`
 }
 
@@ -52,6 +55,7 @@ type videoResult struct {
 	Bandwidth        int64   `json:"bandwidth"`         // bit/s of the worst segment
 	AverageBandwidth int64   `json:"average_bandwidth"` // bit/s
 	Frames           int64   `json:"frames"`
+	Copied           bool    `json:"copied,omitempty"` // the source's own pictures
 	Bytes            int64   `json:"bytes"`
 	DurationSeconds  float64 `json:"duration_seconds"`
 }
@@ -100,7 +104,7 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 	root := baseURL + "/stream/" + hash + "/"
 	r := results{
 		Hash: hash, DurationSeconds: p.Duration.Seconds(), SourceBytes: p.SourceBytes,
-		Bytes: p.Bytes, Objects: len(p.Objects),
+		Bytes: p.Bytes, Objects: len(p.Objects), PassthroughRefused: p.NotCopied,
 		Streaming:   streamingResult{Protocol: "hls", Encrypted: len(keys) > 0, Outputs: []outputResult{}},
 		VideoTracks: []videoResult{}, AudioTracks: []audioResult{}, Stages: []stageResult{},
 	}
@@ -114,7 +118,7 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 	for _, o := range p.Outputs {
 		r.Streaming.Outputs = append(r.Streaming.Outputs, outputResult{
 			Name: o.Name, MasterPlaylist: url(root, o.MasterPlaylist), Manifest: url(root, o.Manifest),
-			Scheme: o.Scheme, Container: o.Container,
+			EMEPlaylist: url(root, o.EMEPlaylist), Scheme: o.Scheme, Container: o.Container,
 		})
 		if key, ok := keys[o.Name]; ok {
 			if r.Encryption == nil {
@@ -132,7 +136,7 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 		r.VideoTracks = append(r.VideoTracks, videoResult{
 			Output: v.Output, Rung: v.Rung, Codec: v.Codec, Width: v.Width, Height: v.Height,
 			FrameRate: v.FrameRate, Bandwidth: v.Bandwidth, AverageBandwidth: v.AverageBandwidth,
-			Frames: v.Frames, Bytes: v.Bytes, DurationSeconds: v.Duration.Seconds(),
+			Frames: v.Frames, Copied: v.Copied, Bytes: v.Bytes, DurationSeconds: v.Duration.Seconds(),
 		})
 	}
 	for _, a := range p.Audio {
