@@ -77,6 +77,7 @@ type Presentation struct {
 	Video          []VideoTrack
 	Audio          []AudioTrack
 	Objects        []Object // the inventory
+	NotCopied      string   // why the source's pictures are no rendition; empty: they are, or nobody asked
 	Stages         []StageTime
 	Children       []ChildUsage
 	// EncodeEnd is when ffmpeg ended.
@@ -100,6 +101,7 @@ type VideoTrack struct {
 	FrameRate                   float64
 	Bandwidth, AverageBandwidth int64 // bit/s: of the worst segment, of the whole
 	Frames, Bytes               int64
+	Copied                      bool // the source's own pictures
 	Duration                    time.Duration
 }
 

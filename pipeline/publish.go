@@ -70,7 +70,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 			p.Video = append(p.Video, VideoTrack{
 				Output: out.Name, Rung: v.Rung.Name, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height,
 				FrameRate: v.Rate.Float(), Bandwidth: bits.Peak, AverageBandwidth: bits.Average,
-				Frames: r.Facts.Frames, Bytes: bits.Bytes, Duration: length,
+				Frames: r.Facts.Frames, Bytes: bits.Bytes, Duration: length, Copied: v.Copied,
 			})
 			continue
 		}
