@@ -181,7 +181,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough", "scheme", "pssh")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
@@ -189,6 +189,7 @@ func parseOptions(r *reader, o *pipeline.Options) {
 	r.text("passthrough", &o.Passthrough)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
+	r.whole("key_period_seconds", &o.KeyPeriodSeconds)
 }
 
 // check looks at what the fields beside the options say.
