@@ -239,6 +239,8 @@ func specPath(path string) (string, bool) {
 		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
+	case len(segments) == 4 && segments[3] == "repackage" && strings.HasPrefix(path, "/api/media/"):
+		return "/api/media/{hash}/repackage", true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/media/"):
 		return "/api/media/{hash}", true
 	case len(segments) == 3 && segments[2] != "" && strings.HasPrefix(path, "/api/jobs/"):

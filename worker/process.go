@@ -134,6 +134,7 @@ func (a *attempt) process(held, working context.Context, reporter *reporter, res
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
 		Keys: int64(len(keys)), First: !published, Objects: a.made.Objects, Results: results,
+		Retention: a.w.cfg.KeyRetention,
 	})
 }
 

@@ -35,6 +35,7 @@ type PublishRequest struct {
 	First     bool  // one of them has the asset's bare key URI
 	Objects   []pipeline.Object
 	Results   json.RawMessage // an object; "generation" is added
+	Retention time.Duration   // how long the keys before are served after a repackaging
 }
 
 // Prefix names the folder of an attempt: objects go to
@@ -105,12 +106,12 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 		return fmt.Errorf("lock the asset: %w", err)
 	}
 	// The row lock keeps the reaper away until the end.
-	var held string
+	var rekey bool
 	err := tx.QueryRow(ctx, `
-		SELECT hash FROM jobs
+		SELECT rekey FROM jobs
 		WHERE id = $1 AND state = 'running' AND attempt = $2 AND lease_until > clock_timestamp()
 		  AND hash = $3 AND encrypt = $4
-		FOR UPDATE`, req.Fence.JobID, req.Fence.Attempt, req.Hash, req.Encrypted).Scan(&held)
+		FOR UPDATE`, req.Fence.JobID, req.Fence.Attempt, req.Hash, req.Encrypted).Scan(&rekey)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return whyFenced(ctx, tx, req.Fence)
 	}
@@ -150,6 +151,11 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 		WHERE id = $1`, req.Fence.JobID, req.Results, generation) // locked above
 	if err != nil {
 		return fmt.Errorf("record the results: %w", err)
+	}
+	if rekey {
+		if _, err := keys.RetireOthers(ctx, tx, req.Hash, req.Fence.JobID, req.Retention); err != nil {
+			return fmt.Errorf("retire the keys before: %w", err)
+		}
 	}
 	return nil
 }
