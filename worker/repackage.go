@@ -29,12 +29,12 @@ func (s *JobStore) Published(ctx context.Context, hash string) (Submission, erro
 	var generation int
 	var encrypted bool
 	err := s.pool.QueryRow(ctx, `
-		SELECT j.type, j.queue, j.source, j.options, j.callback_url, j.request_digest, a.generation, a.encrypted
+		SELECT j.type, j.queue, j.source, j.options, j.callback_url, j.metadata, j.request_digest, a.generation, a.encrypted
 		FROM assets a
 		JOIN publications p ON p.hash = a.hash AND p.generation = a.generation
 		JOIN jobs j ON j.id = p.job_id
 		WHERE a.hash = $1`, hash).
-		Scan(&sub.Type, &sub.Queue, &sub.Source, &options, &sub.CallbackURL, &digest, &generation, &encrypted)
+		Scan(&sub.Type, &sub.Queue, &sub.Source, &options, &sub.CallbackURL, &sub.Metadata, &digest, &generation, &encrypted)
 	if errors.Is(err, pgx.ErrNoRows) {
 		var known bool
 		err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE hash = $1)`, hash).Scan(&known)
@@ -54,6 +54,9 @@ func (s *JobStore) Published(ctx context.Context, hash string) (Submission, erro
 	}
 	if err != nil {
 		return Submission{}, fmt.Errorf("read the publication of %s: %w", hash, err)
+	}
+	if sub.Type == TypeFull {
+		sub.Type = TypeTranscode // its parts have no keys, and stay
 	}
 	// Another request than the one before; the same again until it is published.
 	sub.Digest = sha256.Sum256(fmt.Appendf(nil, "sealcast repackage 1\n%s\n%d\n%x", hash, generation, digest))
