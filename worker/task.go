@@ -149,11 +149,12 @@ func (s Submission) digest() [sha256.Size]byte {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough", "scheme", "pssh")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "passthrough", "scheme", "pssh")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
+	r.texts("codecs", &o.Codecs)
 	r.text("passthrough", &o.Passthrough)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
