@@ -142,8 +142,9 @@ func (a *attempt) processFilm(held, working context.Context, reporter *reporter,
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
 		Keys: int64(len(keys)), First: !published, Objects: a.made.Objects, Results: results,
-		Poster: a.w.cfg.BaseURL + "/stream/" + a.job.Hash + "/" + pipeline.CoverName,
-		Source: verifiedSource(a.job.Source, a.made.SourceETag, a.made.SourceVerified),
+		Retention: a.w.cfg.KeyRetention,
+		Poster:    a.w.cfg.BaseURL + "/stream/" + a.job.Hash + "/" + pipeline.CoverName,
+		Source:    verifiedSource(a.job.Source, a.made.SourceETag, a.made.SourceVerified),
 	})
 }
 
