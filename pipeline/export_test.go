@@ -26,10 +26,9 @@ var (
 	SealSegment   = sealSegment
 	OpenSegment   = openSegment
 
-	SegmentDigests = segmentDigests
-	CheckManifest  = checkManifest
-	CompareGOPs    = compareGOPs
-	Disjoint       = disjoint
+	CheckManifest = checkManifest
+	CompareGOPs   = compareGOPs
+	Disjoint      = disjoint
 )
 
 type (
