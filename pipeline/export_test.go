@@ -13,7 +13,7 @@ import (
 var (
 	EncodeArgs    = encodeArgs
 	PackArgs      = packArgs
-	PosterArgs    = posterArgs
+	CoverArgs     = coverArgs
 	Renditions    = renditions
 	NewPlan       = newPlan
 	ParseProbe    = parseProbe
@@ -26,10 +26,9 @@ var (
 	SealSegment   = sealSegment
 	OpenSegment   = openSegment
 
-	SegmentDigests = segmentDigests
-	CheckManifest  = checkManifest
-	CompareGOPs    = compareGOPs
-	Disjoint       = disjoint
+	CheckManifest = checkManifest
+	CompareGOPs   = compareGOPs
+	Disjoint      = disjoint
 )
 
 type (

@@ -63,6 +63,14 @@ func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendit
 // one go: to start a decoder costs more than to decode a row.
 const together = 4
 
+// row returns how many segments of one number there are.
+func (g *gate) row() (n int) {
+	for _, output := range g.a.req.Options.Outputs {
+		n += len(carried(output, g.rs))
+	}
+	return n
+}
+
 // durable is told of each segment that lies in the store. When every
 // rendition of every output has an early number, that row is checked; in a
 // short film the first row waits for the middle one.
@@ -74,7 +82,7 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 	defer g.mu.Unlock()
 	g.waiting[seg.Number] = append(g.waiting[seg.Number], seg)
 	row := g.waiting[seg.Number]
-	if len(row) < len(g.rs)*len(g.a.req.Options.Outputs) {
+	if len(row) < g.row() {
 		return
 	}
 	all := len(g.early) * len(row)
@@ -112,7 +120,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	last := map[string][]*segment{} // by output
 	named := 0
 	for _, output := range g.a.req.Options.Outputs {
-		for _, r := range g.rs {
+		for _, r := range carried(output, g.rs) {
 			list, err := g.readBack(output, r, p)
 			if err != nil {
 				return nil, verifyError(err)

@@ -22,6 +22,8 @@ type Options struct {
 	Ladder []string `json:"ladder"`
 	// SegmentSeconds is the segment's length: 2, 4, 6 (default), 8, 10 or 12.
 	SegmentSeconds int `json:"segment_seconds"`
+	// Codecs of the pictures: h264 (or empty), hevc, av1.
+	Codecs []string `json:"codecs,omitempty"`
 	// Passthrough is auto (or empty): a conforming H.264 source is copied as
 	// the top rung; off: every rung is encoded.
 	Passthrough string `json:"passthrough,omitempty"`
@@ -62,6 +64,9 @@ func (o Options) Validate() error {
 		if slices.Contains(o.Ladder[:i], name) {
 			return bad("options.ladder names %q twice", name)
 		}
+	}
+	if err := o.checkCodecs(bad); err != nil {
+		return err
 	}
 	switch o.Passthrough {
 	case "", PassthroughAuto, PassthroughOff:
@@ -113,6 +118,7 @@ func (o Options) Canonical() Options {
 	}
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
+	o.Codecs = canonicalCodecs(o.Codecs)
 	if o.Passthrough == PassthroughAuto {
 		o.Passthrough = ""
 	}

@@ -74,7 +74,7 @@ func (a *attempt) samePictures(seg *segment, clear []byte) error {
 	if r == nil || r.Video == nil {
 		return nil
 	}
-	got, err := segmentDigests(seg.Output, clear)
+	got, err := segmentDigests(seg.Output, r.Video.Codec, clear)
 	if err != nil {
 		return err
 	}
