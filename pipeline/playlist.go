@@ -142,6 +142,7 @@ type variant struct {
 	Width, Height int
 	FrameRate     float64
 	Bits          trackBits
+	IFrames       trackBits // of its I-frame playlist; zero: there is none
 }
 
 type alternative struct {
@@ -176,6 +177,12 @@ func multivariantPlaylist(variants []variant, audio []alternative) []byte {
 	for _, v := range variants {
 		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s%s\",RESOLUTION=%dx%d,FRAME-RATE=%.3f,VIDEO-RANGE=SDR%s,CLOSED-CAPTIONS=NONE\n%s\n",
 			v.Bits.Peak+peak, v.Bits.Average+average, v.Codec, codec, v.Width, v.Height, v.FrameRate, group, v.URI)
+	}
+	for _, v := range variants {
+		if v.IFrames.Bytes > 0 {
+			fmt.Fprintf(&out, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s\",RESOLUTION=%dx%d,VIDEO-RANGE=SDR,URI=\"%s\"\n",
+				v.IFrames.Peak, v.IFrames.Average, v.Codec, v.Width, v.Height, path.Join(path.Dir(v.URI), playlistIFrames))
+		}
 	}
 	return out.Bytes()
 }

@@ -216,7 +216,7 @@ func TestAcceptsTextAndIFrames(t *testing.T) {
 	s := &site{title: titleOf(t, inClear).copy(), origin: pageOrigin}
 	s.title.addText(t, "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0\n\n00:00.000 --> 01:00:01.000 line:0\nHello\n")
 	s.title.addIFrames(t, func(b []byte) []byte { return b })
-	if r := s.verify(t, hls, askOrigin); len(r.Findings) > 0 || len(r.Renditions) != 5 {
+	if r := s.verify(t, hls, askOrigin); len(r.Findings) > 0 || len(r.Renditions) != 7 {
 		t.Error(text(r))
 	}
 }
