@@ -81,7 +81,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
+		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Admin: noAdmin{}, Environment: "production", Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
 		KeysPerToken: 1000, KeysPerClient: 1000, EventStreams: 100,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -131,6 +131,13 @@ func (f fakeGate) Authorize(_ context.Context, req access.Request) (access.Grant
 		return grant, token.Error{Code: token.CodeScope}
 	}
 	return grant, nil
+}
+
+// noAdmin knows no API key but the one of the environment.
+type noAdmin struct{ Admin }
+
+func (noAdmin) CheckAPIKey(context.Context, string) (access.APIKey, error) {
+	return access.APIKey{}, access.ErrNotFound
 }
 
 func (fakeGate) Session(access.Grant) (string, error) { return "", nil }
