@@ -67,7 +67,7 @@ func (s *server) apiKey(r *http.Request) error {
 		caller = found
 	}
 	exchangeOf(r).caller = caller
-	resource, scope := scopeOf(r)
+	resource, scope := apiScope(r)
 	if !caller.Allows(scope) {
 		return problem(http.StatusForbidden, "api_key_scope", "the API key lacks the scope "+scope)
 	}
@@ -81,9 +81,9 @@ func environmentProblem() *Problem {
 	return problem(http.StatusForbidden, "api_key_environment", "the API key is for another environment")
 }
 
-// scopeOf is the scope of a route: its resource, and whether it changes
+// apiScope is the scope of a route: its resource, and whether it changes
 // something. Minting is of tokens, whatever path it has; inspecting only reads.
-func scopeOf(r *http.Request) (resource, scope string) {
+func apiScope(r *http.Request) (resource, scope string) {
 	resource, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/"), "/")
 	kind := ":write"
 	if strings.HasSuffix(rest, "/tokens") {

@@ -261,6 +261,20 @@ func specPath(path string) (string, bool) {
 		return "/api/jobs/{id}/webhooks/{delivery}/redeliver", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && (segments[3] == "cancel" || segments[3] == "retry"):
 		return "/api/jobs/{id}/" + segments[3], true
+	case len(segments) >= 2 && len(segments) <= 4 && segments[0] == "api" && slices.Contains(access.Resources[2:], segments[1]) && !strings.HasSuffix(path, "/"): // jobs and media stand above
+		template := "/api/" + segments[1]
+		switch {
+		case path == "/api/tokens/inspect":
+			return path, true
+		case len(segments) > 2 && segments[1] == "signing-keys":
+			template += "/{kid}"
+		case len(segments) > 2:
+			template += "/{id}"
+		}
+		if len(segments) > 3 {
+			template += "/" + segments[3]
+		}
+		return template, true
 	case len(segments) >= 3 && strings.HasPrefix(path, "/stream/"):
 		return "/stream/{hash}/{path}", true
 	}

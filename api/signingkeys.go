@@ -49,13 +49,6 @@ type wireCreatedKey struct {
 	SecretBase64     string `json:"secret_base64,omitempty"`
 }
 
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 func wireOfSigningKey(k access.SigningKey) wireSigningKey {
 	return wireSigningKey{
 		KID: k.KID, Label: k.Label, Source: k.Source, Algorithm: optional(k.Algorithm), PublicKey: optional(k.PublicKey),
