@@ -160,7 +160,7 @@ func (r *Runner) open(ctx context.Context, abort context.CancelCauseFunc, req Re
 	if req.Light {
 		room /= 2
 	}
-	a.sink = newSink(req.Options, req.Keys, a.dog, room)
+	a.sink = newSink(req.Options, newContentKeys(req, a.dog), a.dog, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
 	a.track.moved = func() (in, out int64) { return a.gateway.read.Load(), a.up.bytes.Load() }
@@ -196,7 +196,8 @@ func checkRequest(req Request) error {
 		return permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
 	}
 	for _, out := range req.Options.Outputs {
-		if _, ok := req.Keys[out]; ok != req.Options.Encrypt {
+		changes := req.Options.ChangesKeys(out)
+		if _, ok := req.Keys[out]; ok != (req.Options.Encrypt && !changes) || changes && req.PeriodKey == nil {
 			return permanent(CodeKeyUnavailable, "every output of an encrypted asset needs a content key", nil)
 		}
 	}
@@ -220,6 +221,9 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 		return nil, err
 	}
 	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
+		return nil, err
+	}
+	if err := a.req.Options.checkPeriods(plan.segments(src.Duration.Seconds())); err != nil {
 		return nil, err
 	}
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),

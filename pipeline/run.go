@@ -128,6 +128,9 @@ func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition
 	for _, output := range a.req.Options.Outputs {
 		var inputs []*os.File
 		for i := range rs {
+			if !carries(output, rs[i]) {
+				continue
+			}
 			r, w, err := pipe()
 			if err != nil {
 				closeFiles(inputs)
@@ -137,7 +140,7 @@ func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition
 			inputs = append(inputs, r)
 			toPackagers[i] = append(toPackagers[i], w)
 		}
-		p, err := a.startPackager(ctx, output, plan, rs, inputs)
+		p, err := a.startPackager(ctx, output, plan, carried(output, rs), inputs)
 		if err != nil {
 			closeAllFiles(toPackagers)
 			return nil, err

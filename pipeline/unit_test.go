@@ -108,6 +108,10 @@ func TestOptions(t *testing.T) {
 		{"systems of nothing", func(o *pipeline.Options) { o.PSSH, o.Outputs = []string{"widevine"}, []string{"ts"} }, "options.pssh"},
 		{"unknown rung", func(o *pipeline.Options) { o.Ladder = []string{"800p"} }, "known rungs are 2160p"},
 		{"rung twice", func(o *pipeline.Options) { o.Ladder = []string{"720p", "720p"} }, "twice"},
+		{"unknown codec", func(o *pipeline.Options) { o.Codecs = []string{"vp9"} }, "known codecs are h264, hevc, av1"},
+		{"codec twice", func(o *pipeline.Options) { o.Codecs = []string{"av1", "av1"} }, "twice"},
+		{"ts without h264", func(o *pipeline.Options) { o.Codecs = []string{"av1"} }, "carries h264 only"},
+		{"unknown passthrough", func(o *pipeline.Options) { o.Passthrough = "on" }, "use auto or off"},
 		{"odd segments", func(o *pipeline.Options) { o.SegmentSeconds = 5 }, "segment_seconds is 5"},
 		{"long segments", func(o *pipeline.Options) { o.SegmentSeconds = 14 }, "segment_seconds is 14"},
 	} {

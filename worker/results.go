@@ -125,6 +125,7 @@ type encryptionResult struct {
 type outputKeyResult struct {
 	Name string `json:"name"`
 	keyResult
+	Keys int `json:"keys,omitempty"` // with key periods: how many; the one above is the first
 }
 
 type stageResult struct {
@@ -159,7 +160,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 			if r.Encryption == nil {
 				r.Encryption = &encryptionResult{keyResult: publicPart(key)}
 			}
-			r.Encryption.Outputs = append(r.Encryption.Outputs, outputKeyResult{o.Name, publicPart(key)})
+			r.Encryption.Outputs = append(r.Encryption.Outputs, outputKeyResult{o.Name, publicPart(key), o.KeyPeriods})
 		}
 	}
 	if len(r.Streaming.Outputs) > 0 {
