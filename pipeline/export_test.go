@@ -14,6 +14,10 @@ var (
 	EncodeArgs    = encodeArgs
 	PackArgs      = packArgs
 	CoverArgs     = coverArgs
+	PreviewArgs   = previewArgs
+	BoardArgs     = storyboardArgs
+	StoryboardVTT = storyboardVTT
+	WebPFrames    = webpFrames
 	Renditions    = renditions
 	NewPlan       = newPlan
 	ParseProbe    = parseProbe

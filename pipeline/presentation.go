@@ -67,6 +67,7 @@ type StageTime struct {
 	Stage    Stage
 	Start    time.Time
 	Duration time.Duration
+	In, Out  int64 // bytes read of the source and written to the media bucket meanwhile
 }
 
 // Presentation is what an attempt made: everything is in the store, nothing
@@ -131,6 +132,7 @@ type Object struct {
 // ChildUsage is what a child process used.
 type ChildUsage struct {
 	Name         string // ffmpeg, ffprobe, packager
+	Stage        Stage  // that its work belongs to
 	CPU          time.Duration
 	MaxRSS       int64 // bytes
 	BytesWritten int64 // to block devices, as the kernel counts

@@ -197,7 +197,7 @@ func decodeArgs(segs []*segment) []string {
 // closes the files.
 func (a *attempt) decode(ctx context.Context, segs []*segment, files []*os.File, nice int) error {
 	var out bytes.Buffer
-	_, err := a.child(ctx, proc.Spec{
+	_, err := a.childOf(ctx, StageVerify, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files, Nice: nice,
 		Stdout: &limitedBuffer{Buffer: &out, left: 16 << 20},
 	})
