@@ -199,8 +199,22 @@ func (s Submission) child(p PartSubmission) Submission {
 
 // stored is what the job row keeps of the options.
 func (s Submission) stored() any {
-	if s.Part != nil {
+	switch {
+	case s.Part != nil:
 		return s.Part.Part
+	case s.DryRun:
+		return s.planOptions()
+	}
+	return s.Options
+}
+
+// wireOptions is the canonical spelling of the options.
+func (s Submission) wireOptions() any {
+	switch {
+	case s.Part != nil:
+		return s.Part.Part
+	case s.Type == TypeFull:
+		return s.fullWire()
 	}
 	return s.Options
 }
