@@ -24,7 +24,7 @@ func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, err
 		as := formats[output]
 		out := Output{Name: output, Container: as.container, MasterPlaylist: as.master, Manifest: as.manifest}
 		if a.req.Options.Encrypt {
-			out.Scheme = a.req.Options.SchemeOf(output)
+			out.Scheme, out.KeyPeriods = a.req.Options.SchemeOf(output), a.sink.keys.periods(output)
 		}
 		if a.req.Options.protectionOf(output, a.req.Keys[output]) != nil {
 			out.EMEPlaylist = masterEME

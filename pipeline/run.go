@@ -67,7 +67,7 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	reading.Add(len(rs))
 	group.Go(func() error {
 		defer close(judged)
-		_, err := a.wait(encoder, "ffmpeg")
+		_, err := a.wait(encoder, "ffmpeg", StageEncode)
 		encodeEnd = time.Now()
 		reading.Wait()
 		if err := a.encoderVerdict(ctx, err, begun.Load()); err != nil {
@@ -146,7 +146,7 @@ func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition
 			return nil, err
 		}
 		group.Go(func() error {
-			if _, err := a.wait(p, "packager"); err != nil {
+			if _, err := a.wait(p, "packager", StagePack); err != nil {
 				return fail(transient(CodePackFailed, "the packager failed", err))
 			}
 			return nil

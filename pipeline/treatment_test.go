@@ -152,7 +152,7 @@ func TestGain(t *testing.T) {
 
 func TestSniffPicture(t *testing.T) {
 	for head, want := range map[string]string{
-		"\x89PNG\r\n\x1a\n....": "png_pipe", "\xff\xd8\xff\xe0": "jpeg_pipe", "RIFF\x01\x02\x03\x04WEBPVP8 ": "webp_pipe",
+		"\x89PNG\r\n\x1a\n....": "png_pipe", "\xff\xd8\xff\xe0": "jpeg_pipe", "RIFF\x01\x02\x03\x04WEBPVP8L": "webp_pipe",
 		"RIFF": "", "<svg>": "", "": "", "GIF89a": "",
 	} {
 		if got := pipeline.SniffPicture(bytes.Clone([]byte(head))); got != want {

@@ -181,7 +181,8 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "clip", "loudness", "watermark", "passthrough", "scheme", "pssh")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "clip", "loudness", "watermark",
+		"passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
@@ -191,6 +192,7 @@ func parseOptions(r *reader, o *pipeline.Options) {
 	parseTreatment(r, o)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
+	r.whole("key_period_seconds", &o.KeyPeriodSeconds)
 }
 
 // parseTreatment takes the objects that change what is seen and heard.
