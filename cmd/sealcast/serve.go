@@ -140,6 +140,9 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
+	if cfg.KEK.File != "" {
+		start = append(start, p.reloadKEKs)
+	}
 	for _, f := range append(start, dispatcher.Run) {
 		group.Go(func() error { return f(ctx) })
 	}
@@ -253,8 +256,11 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
 		Gate:    gate,
-		Keys:    p.keys,
-		Audit:   p.journal,
+		Admin:   gate,
+
+		Environment: string(p.cfg.Viewer.Environment),
+		Keys:        p.keys,
+		Audit:       p.journal,
 		Jobs: jobService{
 			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
 			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
