@@ -3,6 +3,7 @@ package verify_test
 import (
 	"bytes"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +142,10 @@ func breaches() []breach {
 		{check: "resolution", name: "MPEG-TS", entry: ts, damage: func(t testing.TB, s *site) { s.title.replace(t, ts, "426x240", "428x240") }},
 		{check: "independent", entry: hls, damage: func(t testing.TB, s *site) {
 			s.title.edit(t, "cmaf/v-240p/2.m4s", func(b []byte) []byte { return notKey(t, b) })
+			// Its I-frame playlist names the same segment.
+			s.title.edit(t, "master.m3u8", func(b []byte) []byte {
+				return regexp.MustCompile("#EXT-X-I-FRAME-STREAM-INF:.*\n").ReplaceAll(b, nil)
+			})
 		}},
 		{check: "iframes", entry: hls, damage: func(t testing.TB, s *site) {
 			s.title.addIFrames(t, func(b []byte) []byte { return notKey(t, b) })

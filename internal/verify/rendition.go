@@ -124,10 +124,16 @@ func (s *segment) boxKID() string {
 // measure takes the facts of a segment that cannot be decrypted, as far as its
 // boxes tell them.
 func (p *play) measure(s *segment, body []byte, o *opened) {
-	if o != nil && s.Key.Method != "AES-128" {
-		if _, err := clearMP4(s, body, o, nil); err != nil {
-			s.Container = err.Error()
-		}
+	var err error
+	switch {
+	case o == nil || s.Key.Method == "AES-128":
+	case p.r.Kind == iframe:
+		err = readPartial(s, body, o)
+	default:
+		_, err = clearMP4(s, body, o, nil)
+	}
+	if err != nil {
+		s.Container = err.Error()
 	}
 }
 
