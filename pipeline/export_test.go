@@ -29,11 +29,23 @@ var (
 	SegmentDigests = segmentDigests
 	CheckManifest  = checkManifest
 	CompareGOPs    = compareGOPs
+	Disjoint       = disjoint
 )
+
+type (
+	Protection = protection
+	IVRange    = ivRange
+)
+
+// Protect returns how the packager encrypts cmaf with a key.
+func Protect(o Options, key Key) *Protection { return o.protectionOf(OutputCMAF, key) }
+
+// IVs returns the range of initialization vectors.
+func IVs(first, last uint64) IVRange { return ivRange{first, last} }
 
 // SinkForTests returns a sink that counts uploads and remembers why it aborted.
 func SinkForTests() (s http.Handler, closeSink func(), uploads *int, aborted *error) {
-	sink := newSink(nil, &watchdog{}, 1<<20)
+	sink := newSink(Options{}, nil, &watchdog{}, 1<<20)
 	uploads, aborted = new(int), new(error)
 	sink.upload = func(_ *segment, _ []byte, held int64) { *uploads++; sink.room.release(held) }
 	sink.abort = func(err error) { *aborted = err }

@@ -14,6 +14,16 @@ import (
 // What a viewer decrypts equals, frame by frame, what the encoder made: its
 // streams are kept on their way to the packagers.
 func TestDecryptedOutputEqualsTheEncode(t *testing.T) {
+	for _, scheme := range []string{"cbcs", "cenc"} {
+		t.Run(scheme, func(t *testing.T) {
+			decryptedEqualsTheEncode(t, func(o *pipeline.Options) {
+				o.Outputs, o.Scheme = pipeline.Outputs, scheme
+			})
+		})
+	}
+}
+
+func decryptedEqualsTheEncode(t *testing.T, options func(*pipeline.Options)) {
 	l := newLab(t)
 	dir := t.TempDir()
 	var mu sync.Mutex
@@ -28,10 +38,10 @@ func TestDecryptedOutputEqualsTheEncode(t *testing.T) {
 		kept[rendition] = f
 		return f
 	})
-	file := makeSource(t, "clip.mp4", join(moving("640x480", "30", "9"), tone("9"), words("-c:v libx264 -preset ultrafast -c:a aac"))...)
-	req := l.request(file)
+	file := makeSource(t, "clip.mp4", join(moving("320x180", "30", "5"), tone("5"), words("-c:v libx264 -preset ultrafast -c:a aac"))...)
+	req := l.request(file, options)
 	p := l.run(req)
-	if len(kept) != (len(p.Video)+len(p.Audio))/2 {
+	if len(kept) != (len(p.Video)+len(p.Audio))/len(p.Outputs) {
 		t.Errorf("%d renditions kept", len(kept))
 	}
 	for name, f := range kept {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // gate is the verify gate: nothing is published that it did not read back.
@@ -129,7 +132,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	if made := len(g.a.sink.all()); made != named {
 		return nil, verifyError(fmt.Errorf("%d segments were made, the playlists name %d", made, named))
 	}
-	if err := g.readManifest(p); err != nil {
+	if err := errors.Join(g.readManifest(p), g.checkIVs()); err != nil {
 		return nil, verifyError(err)
 	}
 	// Nothing refers to init segments yet: they need not wait.
@@ -143,6 +146,25 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	}
 	g.checks.Wait() // one that fails ends ctx
 	return p, context.Cause(ctx)
+}
+
+// protection returns how the packager encrypted an output.
+func (g *gate) protection(output string) *protection {
+	return g.a.req.Options.protectionOf(output, g.a.req.Keys[output])
+}
+
+// checkIVs wants no initialization vector of a cenc output twice.
+func (g *gate) checkIVs() error {
+	if p := g.protection(OutputCMAF); p == nil || p.scheme != cenc.SchemeCENC {
+		return nil
+	}
+	var ranges []ivRange
+	for _, seg := range g.a.sink.all() {
+		if seg.Output == OutputCMAF {
+			ranges = append(ranges, seg.IVs)
+		}
+	}
+	return disjoint(ranges)
 }
 
 // readManifest compares the MPD with the segments that were made.
@@ -161,7 +183,7 @@ func (g *gate) readManifest(p *packed) error {
 			made[trackDir(seg.Output, seg.Track)]++
 		}
 	}
-	return checkManifest(doc, made, g.a.req.Keys[OutputCMAF])
+	return checkManifest(doc, made, g.protection(OutputCMAF))
 }
 
 // checkEncode compares what was encoded with the plan and with what the source
@@ -242,6 +264,7 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	if err != nil {
 		return list, fmt.Errorf("%s: %w", name, err)
 	}
+	as := formats[output]
 	segments := g.a.sink.all()
 	var frames int64
 	for i, s := range list.Segments {
@@ -254,22 +277,23 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	switch {
 	case !list.Ended || len(list.Segments) == 0:
 		return list, fmt.Errorf("%s is not complete", name)
-	case frames != r.Facts.Frames && (r.Video != nil || output == OutputCMAF):
+	case frames != r.Facts.Frames && (r.Video != nil || as.container == containerMP4):
 		return list, fmt.Errorf("%s has %d frames, the encoder made %d", dir, frames, r.Facts.Frames)
 	case math.Abs(list.seconds()-r.Facts.seconds()) > tolerance(r.Facts.seconds()):
 		return list, fmt.Errorf("%s lasts %.3f s, the encoder made %.3f s", dir, list.seconds(), r.Facts.seconds())
 	}
 	p.tracks[dir] = measure(list, func(uri string) int64 { return segments[dir+"/"+uri].Object.Size })
-	if output == OutputCMAF {
+	if as.container == containerMP4 {
 		init, ok := g.a.sink.doc(dir + "/init.mp4")
 		if !ok {
 			return list, fmt.Errorf("%s has no init segment", dir)
 		}
 		p.inits[dir+"/init.mp4"] = init
-		p.playlists[name] = doc
-		return list, checkProtection(init, doc, g.a.req.Keys[output])
+		if err := checkProtection(init, doc, g.protection(output)); err != nil {
+			return list, fmt.Errorf("%s: %w", dir, err)
+		}
 	}
-	if key, ok := g.a.req.Keys[output]; ok {
+	if key, ok := g.a.req.Keys[output]; ok && as.sealed {
 		doc, err = addSegmentKeys(doc, key.URI, func(uri string) ([16]byte, bool) {
 			seg := segments[dir+"/"+uri]
 			if seg == nil {

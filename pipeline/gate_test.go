@@ -310,6 +310,7 @@ func TestManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	protected := pipeline.Protect(pipeline.DefaultOptions(), pipeline.Key{KID: kid})
 	for _, c := range []struct{ name, from, to, want string }{
 		{"as made", "", "", ""},
 		{"another folder", `media="cmaf/v-360p/$Number$.m4s"`, `media="http://127.0.0.1:1/x/$Number$.m4s"`, "not made"},
@@ -322,16 +323,16 @@ func TestManifest(t *testing.T) {
 		{"no XML", `<MPD `, `<MPD <`, "parse manifest"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := pipeline.CheckManifest([]byte(strings.ReplaceAll(string(doc), c.from, c.to)), made, pipeline.Key{KID: kid})
+			err := pipeline.CheckManifest([]byte(strings.ReplaceAll(string(doc), c.from, c.to)), made, protected)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
-	if err := pipeline.CheckManifest(doc, made, pipeline.Key{}); err == nil {
+	if err := pipeline.CheckManifest(doc, made, nil); err == nil {
 		t.Error("an encrypted manifest passes for a clear output")
 	}
-	if err := pipeline.CheckManifest(doc, map[string]int{"cmaf/v-360p": 2, "cmaf/a-0": 2, "cmaf/a-1": 2}, pipeline.Key{KID: kid}); err == nil {
+	if err := pipeline.CheckManifest(doc, map[string]int{"cmaf/v-360p": 2, "cmaf/a-0": 2, "cmaf/a-1": 2}, protected); err == nil {
 		t.Error("a manifest that lacks a rendition passes")
 	}
 }

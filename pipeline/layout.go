@@ -7,10 +7,11 @@ import (
 
 // The names of the entry documents, relative to an attempt's prefix.
 const (
-	masterCMAF   = "master.m3u8"
-	manifestCMAF = "manifest.mpd"
-	masterTS     = "ts/master.m3u8"
-	posterName   = "poster.jpg"
+	masterCMAF       = "master.m3u8"
+	manifestCMAF     = "manifest.mpd"
+	masterCMAFAES128 = "cmaf-aes128/master.m3u8"
+	masterTS         = "ts/master.m3u8"
+	posterName       = "poster.jpg"
 )
 
 // cacheForever: object keys lie below a prefix of their own per attempt and

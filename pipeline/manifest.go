@@ -39,7 +39,7 @@ type mpdSet struct {
 
 // checkManifest wants a manifest that names every rendition's segments — how
 // many, by folder — and nothing else, and the key's id where there is a key.
-func checkManifest(doc []byte, segments map[string]int, key Key) error {
+func checkManifest(doc []byte, segments map[string]int, p *protection) error {
 	var m mpd
 	if err := xml.Unmarshal(doc, &m); err != nil {
 		return fmt.Errorf("parse manifest: %w", err)
@@ -49,7 +49,7 @@ func checkManifest(doc []byte, segments map[string]int, key Key) error {
 	}
 	seen := map[string]bool{}
 	for _, set := range m.Period[0].Sets {
-		if err := set.checkProtection(key); err != nil {
+		if err := set.checkProtection(p); err != nil {
 			return err
 		}
 		for _, r := range set.Representations {
@@ -75,16 +75,16 @@ func checkManifest(doc []byte, segments map[string]int, key Key) error {
 
 // checkProtection compares the set's common protection signalling
 // (ISO/IEC 23001-7, 11.1) with the key.
-func (s mpdSet) checkProtection(key Key) error {
-	if key.KID.IsZero() {
+func (s mpdSet) checkProtection(want *protection) error {
+	if want == nil {
 		if len(s.Protection) > 0 {
 			return fmt.Errorf("the manifest of a clear output says that it is encrypted")
 		}
 		return nil
 	}
 	for _, p := range s.Protection {
-		if p.Scheme == "urn:mpeg:dash:mp4protection:2011" && p.Value == "cbcs" &&
-			strings.ReplaceAll(strings.ToLower(p.KID), "-", "") == key.KID.String() {
+		if p.Scheme == "urn:mpeg:dash:mp4protection:2011" && p.Value == string(want.scheme) &&
+			strings.ReplaceAll(strings.ToLower(p.KID), "-", "") == want.key.KID.String() {
 			return nil
 		}
 	}

@@ -4,16 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-)
 
-// The outputs, in the order in which they claim the asset's bare key URI.
-const (
-	OutputCMAF = "cmaf" // fMP4 segments, HLS and DASH; cbcs when encrypted
-	OutputTS   = "ts"   // MPEG-TS segments, HLS; AES-128 full segments when encrypted
+	"github.com/sealcast/sealcast/internal/cenc"
 )
-
-// Outputs lists every output in order of precedence.
-var Outputs = []string{OutputCMAF, OutputTS}
 
 // gopSeconds is the distance of key frames. A segment is a multiple of it.
 const gopSeconds = 2
@@ -22,18 +15,22 @@ const gopSeconds = 2
 type Options struct {
 	// Encrypt protects every output with a content key of its own. Default true.
 	Encrypt bool `json:"encrypt"`
-	// Outputs to make, of cmaf and ts. Default both.
+	// Outputs to make, of cmaf, cmaf-aes128 and ts. Default cmaf and ts.
 	Outputs []string `json:"outputs"`
 	// Ladder names the rungs that may be made (see RungNames); empty means
 	// the default ladder. Rungs that the source does not deserve are left out.
 	Ladder []string `json:"ladder"`
 	// SegmentSeconds is the segment's length: 2, 4, 6 (default), 8, 10 or 12.
 	SegmentSeconds int `json:"segment_seconds"`
+	// Scheme is the protection scheme of cmaf: cbcs (or empty) or cenc.
+	Scheme string `json:"scheme,omitempty"`
+	// PSSH asks for initialization data of DRM systems (see DRMSystems) in cmaf.
+	PSSH []string `json:"pssh,omitempty"`
 }
 
 // DefaultOptions returns what an empty options object means.
 func DefaultOptions() Options {
-	return Options{Encrypt: true, Outputs: slices.Clone(Outputs), Ladder: []string{}, SegmentSeconds: 6}
+	return Options{Encrypt: true, Outputs: slices.Clone(defaultOutputs), Ladder: []string{}, SegmentSeconds: 6}
 }
 
 // Validate reports the first fault as a permanent Error with code options_invalid.
@@ -52,6 +49,9 @@ func (o Options) Validate() error {
 			return bad("options.outputs names %q twice", name)
 		}
 	}
+	if err := o.checkProtection(bad); err != nil {
+		return err
+	}
 	for i, name := range o.Ladder {
 		if !slices.Contains(RungNames(), name) {
 			return bad("options.ladder has %q: known rungs are %s", name, strings.Join(RungNames(), ", "))
@@ -62,6 +62,31 @@ func (o Options) Validate() error {
 	}
 	if s := o.SegmentSeconds; s < gopSeconds || s > 12 || s%gopSeconds != 0 {
 		return bad("options.segment_seconds is %d: use 2, 4, 6, 8, 10 or 12", s)
+	}
+	return nil
+}
+
+// checkProtection looks at what only encrypted outputs have.
+func (o Options) checkProtection(bad func(string, ...any) error) error {
+	if s := cenc.Scheme(o.Scheme); s != "" && s != cenc.SchemeCBCS && s != cenc.SchemeCENC {
+		return bad("options.scheme is %q: use cbcs or cenc", o.Scheme)
+	}
+	for i, name := range o.PSSH {
+		if _, ok := drmSystems[name]; !ok {
+			return bad("options.pssh has %q: known systems are %s", name, strings.Join(DRMSystems(), ", "))
+		}
+		if slices.Contains(o.PSSH[:i], name) {
+			return bad("options.pssh names %q twice", name)
+		}
+	}
+	cmaf := slices.Contains(o.Outputs, OutputCMAF)
+	switch {
+	case !o.Encrypt && slices.Contains(o.Outputs, OutputCMAFAES128):
+		return bad("options.outputs has %s, which is always encrypted: use %s for a clear title", OutputCMAFAES128, OutputCMAF)
+	case o.Scheme != "" && !(o.Encrypt && cmaf):
+		return bad("options.scheme is for the encrypted output %s, which was not asked for", OutputCMAF)
+	case len(o.PSSH) > 0 && !(o.Encrypt && cmaf):
+		return bad("options.pssh is for the encrypted output %s, which was not asked for", OutputCMAF)
 	}
 	return nil
 }
@@ -80,5 +105,12 @@ func (o Options) Canonical() Options {
 	}
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
+	if o.Scheme == string(cenc.SchemeCBCS) {
+		o.Scheme = ""
+	}
+	o.PSSH = slices.DeleteFunc(DRMSystems(), func(name string) bool { return !slices.Contains(o.PSSH, name) })
+	if len(o.PSSH) == 0 {
+		o.PSSH = nil
+	}
 	return o
 }

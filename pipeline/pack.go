@@ -5,8 +5,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-
-	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // rendition is one encoded stream on its way to the packagers.
@@ -30,9 +28,9 @@ func renditions(p Plan) []*rendition {
 
 // packArgs returns Shaka Packager's arguments for one output. The first
 // rendition comes in on descriptor firstFD. Raw keys are not among them: see
-// keyFlags. Only the cmaf output is encrypted here; the packager has no
-// AES-128 for full segments.
-func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD int, encrypted bool) []string {
+// keyFlags. Without p the output stays clear: the packager has no AES-128 for
+// full segments.
+func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD int, p *protection) []string {
 	var args []string
 	for i, r := range rs {
 		args = append(args, streamDescriptor(output, r, sinkURL, firstFD+i))
@@ -42,22 +40,24 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 		"--hls_playlist_type", "VOD",
 		"--io_cache_size", "4194304",
 	)
-	switch output {
-	case OutputCMAF:
-		args = append(args,
-			"--hls_master_playlist_output", sinkURL+"/"+masterCMAF,
-			"--mpd_output", sinkURL+"/"+manifestCMAF, "--generate_static_live_mpd")
-	case OutputTS:
+	as := formats[output]
+	args = append(args, "--hls_master_playlist_output", sinkURL+"/"+as.master)
+	if as.manifest != "" {
+		args = append(args, "--mpd_output", sinkURL+"/"+as.manifest, "--generate_static_live_mpd")
+	}
+	if as.container == containerTS {
 		// MPEG-TS has no negative time stamps: everything is moved by the
 		// reordering delay of the slowest rung, at most four frames.
 		slowest := plan.Video[len(plan.Video)-1].Rate.Float()
-		args = append(args, "--hls_master_playlist_output", sinkURL+"/"+masterTS,
-			"--transport_stream_timestamp_offset_ms", strconv.Itoa(max(100, int(math.Ceil(4000/slowest)))))
+		args = append(args, "--transport_stream_timestamp_offset_ms", strconv.Itoa(max(100, int(math.Ceil(4000/slowest)))))
 	}
-	if encrypted {
+	if p != nil {
 		args = append(args,
-			"--enable_raw_key_encryption", "--protection_scheme", string(cenc.SchemeCBCS),
+			"--enable_raw_key_encryption", "--protection_scheme", string(p.scheme),
 			"--clear_lead", "0") // the default leaves 5 s in the clear
+		if len(p.pssh) > 0 {
+			args = append(args, "--protection_systems", protectionSystems(p.pssh))
+		}
 	}
 	return args
 }
@@ -65,10 +65,7 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 func streamDescriptor(output string, r *rendition, sinkURL string, fd int) string {
 	dir := trackDir(output, r.Name)
 	parts := []string{"in=/dev/fd/" + strconv.Itoa(fd)}
-	playlist := r.Name + "/index.m3u8" // relative to the multivariant playlist
-	if output == OutputCMAF {
-		playlist = dir + "/index.m3u8"
-	}
+	playlist := relativeTo(formats[output].master, dir+"/index.m3u8")
 	if r.Video != nil {
 		parts = append(parts, "stream=video")
 	} else {
@@ -82,11 +79,11 @@ func streamDescriptor(output string, r *rendition, sinkURL string, fd int) strin
 			parts = append(parts, "dash_roles=main")
 		}
 	}
-	switch output {
-	case OutputCMAF:
+	switch formats[output].container {
+	case containerMP4:
 		parts = append(parts, "init_segment="+sinkURL+"/"+dir+"/init.mp4",
 			"segment_template="+sinkURL+"/"+dir+"/$Number$.m4s")
-	case OutputTS:
+	case containerTS:
 		parts = append(parts, "segment_template="+sinkURL+"/"+dir+"/$Number$.ts")
 	}
 	return strings.Join(append(parts, "playlist_name="+playlist), ",")

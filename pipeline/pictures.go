@@ -89,7 +89,7 @@ func (d *gopDigests) lengthPrefixed(samples []byte) error {
 // segmentDigests returns the digests of the GOPs in a clear segment.
 func segmentDigests(output string, segment []byte) ([][sha256.Size]byte, error) {
 	var d gopDigests
-	if output == OutputTS {
+	if formats[output].container == containerTS {
 		stream := make([]byte, 0, len(segment))
 		if _, err := tsPictures(segment, func(part []byte) { stream = append(stream, part...) }); err != nil {
 			return nil, err

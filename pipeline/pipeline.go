@@ -144,7 +144,7 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	if req.Light {
 		room /= 2
 	}
-	a.sink = newSink(req.Keys, a.dog, room)
+	a.sink = newSink(req.Options, req.Keys, a.dog, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)

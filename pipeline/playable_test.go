@@ -56,7 +56,7 @@ func (l *lab) clear(req pipeline.Request, output, track string) string {
 	l.t.Helper()
 	dir := output + "/" + track + "/"
 	var body bytes.Buffer
-	if output == pipeline.OutputCMAF {
+	if output != pipeline.OutputTS {
 		body.Write(l.object(req, dir+"init.mp4"))
 	}
 	var iv string
@@ -72,7 +72,7 @@ func (l *lab) clear(req pipeline.Request, output, track string) string {
 			continue
 		}
 		seg := l.object(req, dir+line)
-		if key, ok := req.Keys[output]; ok && output == pipeline.OutputTS {
+		if key, ok := req.Keys[output]; ok && output != pipeline.OutputCMAF {
 			seg = undoAES128(l.t, key.Content.Bytes(), iv, seg)
 			iv = "" // each segment needs a line of its own
 		}
@@ -87,7 +87,7 @@ func (l *lab) clear(req pipeline.Request, output, track string) string {
 		l.t.Fatal(err)
 	}
 	key, encrypted := req.Keys[output]
-	if !encrypted || output == pipeline.OutputTS {
+	if !encrypted || output != pipeline.OutputCMAF {
 		return file
 	}
 	opened := strings.TrimSuffix(file, ext) + "-clear.mp4"

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // publish uploads what makes segments playable, in the order that keeps a
@@ -32,14 +30,13 @@ func (a *attempt) publish(ctx context.Context, done *packed, poster []byte) (*Pr
 	}
 	masters := map[string][]byte{}
 	for _, output := range a.req.Options.Outputs {
-		out := Output{Name: output, Container: "fmp4", MasterPlaylist: masterCMAF, Manifest: manifestCMAF, Scheme: cenc.SchemeCBCS}
-		if output == OutputTS {
-			out = Output{Name: output, Container: "mpegts", MasterPlaylist: masterTS, Scheme: cenc.SchemeAES128}
-		} else {
-			masters[manifestCMAF] = done.manifest
+		as := formats[output]
+		out := Output{Name: output, Container: as.container, MasterPlaylist: as.master, Manifest: as.manifest}
+		if a.req.Options.Encrypt {
+			out.Scheme = a.req.Options.SchemeOf(output)
 		}
-		if _, encrypted := a.req.Keys[output]; !encrypted {
-			out.Scheme = ""
+		if as.manifest != "" {
+			masters[as.manifest] = done.manifest
 		}
 		p.Outputs = append(p.Outputs, out)
 		masters[out.MasterPlaylist] = a.multivariant(out, done, p)

@@ -198,18 +198,17 @@ func (a *attempt) startEncoder(ctx context.Context, src *Source, plan Plan, rs [
 // startPackager starts the packager of one output. The raw key goes through a
 // pipe that is read as a flag file.
 func (a *attempt) startPackager(ctx context.Context, output string, plan Plan, rs []*rendition, inputs []*os.File) (*proc.Process, error) {
-	key, encrypted := a.req.Keys[output]
-	encrypted = encrypted && output == OutputCMAF
-	args := packArgs(output, rs, plan, a.loop.sinkURL(), packFD, encrypted)
+	protect := a.req.Options.protectionOf(output, a.req.Keys[output])
+	args := packArgs(output, rs, plan, a.loop.sinkURL(), packFD, protect)
 	files := inputs
-	if encrypted {
+	if protect != nil {
 		r, w, err := pipe()
 		if err != nil {
 			closeFiles(inputs)
 			return nil, transient(CodePackFailed, "the packager could not start", err)
 		}
 		// A pipe holds a flag file whole: this write does not wait for the reader.
-		_, err = w.Write(keyFlags(key))
+		_, err = w.Write(keyFlags(protect.key))
 		_ = w.Close()
 		files = append(files, r)
 		if err != nil {

@@ -25,6 +25,7 @@ type segment struct {
 	Output, Track string
 	Number        int
 	IV            [16]byte // aes-128 only
+	IVs           ivRange  // cenc only
 	Frames        int64    // pictures; 0 for audio in ts
 	Object        Object
 	ETag          string
@@ -38,11 +39,12 @@ type segment struct {
 // Playlists, the MPD and init segments may come more than once; the last one
 // counts. They stay in memory until the segments are durable.
 type sink struct {
-	keys   map[string]Key
-	room   *budget
-	dog    *watchdog
-	upload func(seg *segment, body []byte, held int64) // returns at once; releases what is held when it is done
-	abort  func(error)
+	options Options
+	keys    map[string]Key
+	room    *budget
+	dog     *watchdog
+	upload  func(seg *segment, body []byte, held int64) // returns at once; releases what is held when it is done
+	abort   func(error)
 
 	mu       sync.Mutex
 	closed   bool
@@ -50,8 +52,8 @@ type sink struct {
 	segments map[string]*segment
 }
 
-func newSink(keys map[string]Key, dog *watchdog, limit int64) *sink {
-	return &sink{keys: keys, dog: dog, room: newBudget(limit), docs: map[string][]byte{}, segments: map[string]*segment{}}
+func newSink(options Options, keys map[string]Key, dog *watchdog, limit int64) *sink {
+	return &sink{options: options, keys: keys, dog: dog, room: newBudget(limit), docs: map[string][]byte{}, segments: map[string]*segment{}}
 }
 
 // close makes the sink refuse whatever still comes: nothing is uploaded for an
@@ -127,15 +129,15 @@ func (s *sink) take(name string, body []byte, held int64) error {
 	switch {
 	case path.Ext(name) == ".m4s":
 		seg.Frames, err = segmentFrames(body, func(moof *mp4.MoofBox) error {
-			if !encrypted {
+			if !encrypted || formats[output].sealed {
 				return nil
 			}
-			return checkSamples(moof, strings.HasPrefix(trackName, "v-"))
+			return checkSamples(moof, strings.HasPrefix(trackName, "v-"), s.options.SchemeOf(output), &seg.IVs)
 		})
 	case strings.HasPrefix(trackName, "v-"):
 		seg.Frames, err = tsPictures(body, func([]byte) {})
 	}
-	if err == nil && encrypted && output == OutputTS {
+	if err == nil && encrypted && formats[output].sealed {
 		body, seg.IV, err = sealSegment(key.Content, body)
 	}
 	if err != nil {

@@ -94,8 +94,18 @@ func TestOptions(t *testing.T) {
 	}{
 		{"defaults", func(*pipeline.Options) {}, ""},
 		{"no outputs", func(o *pipeline.Options) { o.Outputs = nil }, "outputs is empty"},
-		{"unknown output", func(o *pipeline.Options) { o.Outputs = []string{"webm"} }, "known outputs are cmaf, ts"},
+		{"unknown output", func(o *pipeline.Options) { o.Outputs = []string{"webm"} }, "known outputs are cmaf, cmaf-aes128, ts"},
 		{"output twice", func(o *pipeline.Options) { o.Outputs = []string{"ts", "ts"} }, "twice"},
+		{"every output", func(o *pipeline.Options) { o.Outputs = []string{"ts", "cmaf-aes128", "cmaf"} }, ""},
+		{"clear and always encrypted", func(o *pipeline.Options) { o.Encrypt, o.Outputs = false, []string{"cmaf-aes128"} }, "always encrypted"},
+		{"cenc", func(o *pipeline.Options) { o.Scheme = "cenc" }, ""},
+		{"unknown scheme", func(o *pipeline.Options) { o.Scheme = "cbc1" }, "options.scheme"},
+		{"scheme of nothing", func(o *pipeline.Options) { o.Scheme, o.Outputs = "cenc", []string{"ts"} }, "options.scheme"},
+		{"scheme of a clear title", func(o *pipeline.Options) { o.Scheme, o.Encrypt = "cenc", false }, "options.scheme"},
+		{"both systems", func(o *pipeline.Options) { o.PSSH = []string{"widevine", "playready"} }, ""},
+		{"unknown system", func(o *pipeline.Options) { o.PSSH = []string{"fairplay"} }, "known systems are widevine, playready"},
+		{"system twice", func(o *pipeline.Options) { o.PSSH = []string{"widevine", "widevine"} }, "twice"},
+		{"systems of nothing", func(o *pipeline.Options) { o.PSSH, o.Outputs = []string{"widevine"}, []string{"ts"} }, "options.pssh"},
 		{"unknown rung", func(o *pipeline.Options) { o.Ladder = []string{"800p"} }, "known rungs are 2160p"},
 		{"rung twice", func(o *pipeline.Options) { o.Ladder = []string{"720p", "720p"} }, "twice"},
 		{"odd segments", func(o *pipeline.Options) { o.SegmentSeconds = 5 }, "segment_seconds is 5"},
@@ -120,6 +130,7 @@ func TestOptions(t *testing.T) {
 	a, b := pipeline.DefaultOptions(), pipeline.DefaultOptions()
 	a.Outputs, a.Ladder = []string{"ts", "cmaf"}, []string{"480p", "720p"}
 	b.Ladder = []string{"720p", "480p"}
+	a.Scheme, a.PSSH = "cbcs", []string{}
 	if diff := cmp.Diff(a.Canonical(), b.Canonical()); diff != "" {
 		t.Error(diff)
 	}
@@ -144,6 +155,9 @@ func TestArguments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cencOpt := opt
+	cencOpt.Scheme, cencOpt.PSSH = "cenc", []string{"playready", "widevine"}
+	key := pipeline.Key{KID: cenc.NewKID()}
 	rs := pipeline.Renditions(plan)
 	const source, sink = "http://127.0.0.1:1/secret/source", "http://127.0.0.1:1/secret/out"
 	for name, args := range map[string][]string{
@@ -151,9 +165,11 @@ func TestArguments(t *testing.T) {
 		"encode-light": pipeline.EncodeArgs(src, pipeline.Light(plan), source, 3, 4),
 		"encode-hdr":   pipeline.EncodeArgs(hdr, hdrPlan, source, 3, 4),
 		"poster":       pipeline.PosterArgs(src, plan, source, 2*time.Second),
-		"pack-cbcs":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, true),
-		"pack-clear":   pipeline.PackArgs("cmaf", rs, plan, sink, 3, false),
-		"pack-ts":      pipeline.PackArgs("ts", rs, plan, sink, 3, false),
+		"pack-cbcs":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, pipeline.Protect(opt, key)),
+		"pack-cenc":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, pipeline.Protect(cencOpt, key)),
+		"pack-clear":   pipeline.PackArgs("cmaf", rs, plan, sink, 3, nil),
+		"pack-aes128":  pipeline.PackArgs("cmaf-aes128", rs, plan, sink, 3, nil),
+		"pack-ts":      pipeline.PackArgs("ts", rs, plan, sink, 3, nil),
 	} {
 		golden(t, name+".args", strings.Join(args, "\n")+"\n")
 	}
@@ -223,6 +239,26 @@ func TestSealSegment(t *testing.T) {
 		}
 		if opened, err := pipeline.OpenSegment(key, iv, bytes.Clone(sealed)); err != nil || !bytes.Equal(opened, plain) {
 			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestDisjointIVs(t *testing.T) {
+	r := pipeline.IVs
+	for _, c := range []struct {
+		name   string
+		ranges []pipeline.IVRange
+		good   bool
+	}{
+		{"none", nil, true},
+		{"one behind the other", []pipeline.IVRange{r(10, 19), r(1, 9), r(20, 20)}, true},
+		{"one in common", []pipeline.IVRange{r(1, 9), r(9, 19)}, false},
+		{"one within another", []pipeline.IVRange{r(1, 9), r(3, 4)}, false},
+		{"the same", []pipeline.IVRange{r(1, 1), r(1, 1)}, false},
+		{"over the end", []pipeline.IVRange{r(1<<64-1, 3)}, false},
+	} {
+		if err := pipeline.Disjoint(c.ranges); (err == nil) != c.good {
+			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }

@@ -111,20 +111,24 @@ func (a *attempt) fetchBack(ctx context.Context, seg *segment) ([]byte, error) {
 	return body, nil
 }
 
-// open returns what a player would decode: for cmaf the init segment and the
+// open returns what a player would decode: of fMP4 the init segment and the
 // segment in one, in the clear.
 func (a *attempt) open(seg *segment, body []byte, key cenc.ContentKey, encrypted bool) ([]byte, error) {
-	if seg.Output == OutputTS {
-		if !encrypted {
-			return body, nil
+	as := formats[seg.Output]
+	if encrypted && as.sealed {
+		var err error
+		if body, err = openSegment(key, seg.IV, body); err != nil {
+			return nil, err
 		}
-		return openSegment(key, seg.IV, body)
+	}
+	if as.container == containerTS {
+		return body, nil
 	}
 	init, ok := a.sink.doc(trackDir(seg.Output, seg.Track) + "/init.mp4")
 	if !ok {
 		return nil, fmt.Errorf("no init segment")
 	}
-	if !encrypted {
+	if !encrypted || as.sealed {
 		return append(bytes.Clone(init), body...), nil
 	}
 	return openCMAF(init, body, key)
@@ -164,7 +168,7 @@ func decodeArgs(segs []*segment) []string {
 	args := []string{"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"}
 	for i, seg := range segs {
 		format := "mov"
-		if seg.Output == OutputTS {
+		if formats[seg.Output].container == containerTS {
 			format = "mpegts"
 		}
 		args = append(args, "-err_detect", "explode", "-skip_frame", "nokey", "-threads", "1",

@@ -152,10 +152,7 @@ func (a *attempt) issueKeys(ctx context.Context, options pipeline.Options, publi
 		}
 		req := keystore.Request{
 			Hash: a.job.Hash, JobID: a.job.ID, Attempt: a.job.Attempt, Track: output,
-			Scheme: cenc.SchemeCBCS, KeyURI: a.w.cfg.BaseURL + "/api/key/" + a.job.Hash, Default: first,
-		}
-		if output == pipeline.OutputTS {
-			req.Scheme = cenc.SchemeAES128
+			Scheme: options.SchemeOf(output), KeyURI: a.w.cfg.BaseURL + "/api/key/" + a.job.Hash, Default: first,
 		}
 		if !first {
 			req.KeyURI += "?kid=" + keystore.KIDPlaceholder

@@ -149,11 +149,13 @@ func (s Submission) digest() [sha256.Size]byte {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "scheme", "pssh")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
+	r.text("scheme", &o.Scheme)
+	r.texts("pssh", &o.PSSH)
 }
 
 // check looks at what the fields say; optionsPath is where the options stood.

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,16 +47,22 @@ func TestDigestNamesTheMeaning(t *testing.T) {
 		"empty options":   payload(`,"options":{}`),
 		"spelled out":     payload(`,"options":{"segment_seconds":6,"encrypt":true,"ladder":[],"outputs":["cmaf","ts"]},"callback_url":""`),
 		"another order":   payload(`,"options":{"outputs":["ts","cmaf"]}`),
+		"the scheme":      payload(`,"options":{"scheme":"cbcs","pssh":[]}`),
 		"escapes, spaces": []byte(" {\n\"source\" : \"in\\/film\\u002emp4\", \"\\u0068ash\":\"" + testHash + "\"} "),
 	} {
 		if digest(TypeTranscode, same) != plain {
 			t.Errorf("%s: another digest", name)
 		}
 	}
+	if fmt.Sprintf("%x", plain) != "880e41ed5fc6414140e0b173262a8bc7175147535d7f82ebff342e15bb4e3c4a" {
+		t.Errorf("a request of before has another digest: %x", plain)
+	}
 	seen := map[[32]byte]string{plain: "plain"}
 	for name, other := range map[string][]byte{
 		"clear":    payload(`,"options":{"encrypt":false}`),
 		"ts only":  payload(`,"options":{"outputs":["ts"]}`),
+		"cenc":     payload(`,"options":{"scheme":"cenc"}`),
+		"widevine": payload(`,"options":{"pssh":["widevine"]}`),
 		"callback": payload(`,"callback_url":"http://a.example"`),
 	} {
 		d := digest(TypeTranscode, other)
