@@ -21,7 +21,9 @@ type carrier struct {
 	hash   string // of the asset
 	prefix string // of the generation
 	name   string // of the document within the prefix
-	entry  bool   // it is read at the playback key's own folder, not in the prefix
+	entry  bool   // it is asked for in the playback key's own folder, not in the prefix
+	// shallow: it is asked for at the top of that folder, whatever its name.
+	shallow bool
 	// child leads from the folder that the document was asked in to the one
 	// that its children are asked in: "t/<session>/" when the token came by
 	// query and goes on by path; empty: the same.
@@ -33,7 +35,10 @@ type carrier struct {
 // root leads from the document to the folder that it was asked in.
 func (c carrier) root() string {
 	n := strings.Count(c.name, "/")
-	if !c.entry {
+	switch {
+	case c.shallow:
+		n = 0
+	case !c.entry:
 		n++
 	}
 	return strings.Repeat("../", n)
@@ -47,12 +52,22 @@ func (c carrier) playlist(doc []byte) ([]byte, error) {
 		case err != nil:
 			return "", err
 		case target == "":
-			return c.gated(uri), nil
+			return c.local(uri), nil
 		case !c.entry && c.child == "":
 			return uri, nil
 		}
 		return c.root() + c.child + c.prefix + "/" + target + query, nil
 	})
+}
+
+// local is gated for a playlist: the address of a key goes without scheme and
+// host, so that a page under any name of this server reaches its own origin.
+func (c carrier) local(uri string) string {
+	gated := c.gated(uri)
+	if i := strings.Index(gated, c.gate); gated != uri && i > 0 {
+		return gated[i:]
+	}
+	return gated
 }
 
 // gated leads the key and licence routes of the asset to those of the playback

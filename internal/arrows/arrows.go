@@ -24,6 +24,7 @@ var Allowed = map[string][]string{
 	"internal/cenc":       {},
 	"internal/proc":       {},
 	"internal/webhook":    {},
+	"internal/picture":    {},
 	"token":               {},
 	"migrations":          {},
 	"internal/sandbox":    {"internal/proc"},
