@@ -33,6 +33,7 @@ type Config struct {
 
 	Tokens       *token.HMAC
 	Keys         Keys
+	Audit        Audit
 	Jobs         JobService
 	Webhooks     Webhooks
 	Assets       Assets
@@ -232,6 +233,7 @@ func (cfg Config) validate() error {
 	need(cfg.APIKey.set, "an API key is needed")
 	need(cfg.Tokens != nil, "a token secret is needed")
 	need(cfg.Keys != nil, "a key store is needed")
+	need(cfg.Audit != nil, "an audit journal is needed")
 	need(cfg.Jobs != nil, "a job service is needed")
 	need(cfg.Webhooks != nil, "webhooks are needed")
 	need(cfg.Assets != nil, "an asset service is needed")

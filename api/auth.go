@@ -29,10 +29,8 @@ func (s *server) authorize(r *http.Request, kind auth) error {
 		return s.APIKey.check(r.Header.Values("X-Api-Key"))
 	case authToken:
 		grant, err := s.grant(r, r.PathValue("hash"))
-		if err != nil {
-			return err
-		}
-		exchangeOf(r).grant = grant
+		exchangeOf(r).grant = grant // also of a token that is refused after its signature, for the record
+		return err
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/keystore"
 )
 
 // maxLicenceKeys bounds the key ids of one licence request; a player asks for
@@ -47,12 +48,17 @@ func (s *server) postLicence(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := licence{Type: licenceTemporary}
-	for _, kid := range kids {
-		key, err := s.viewerKey(r, hash, &kid)
-		if err != nil {
+	keys := make([]keystore.Key, len(kids))
+	for i, kid := range kids {
+		if keys[i], err = s.viewerKey(r, hash, &kid); err != nil {
 			return err
 		}
+	}
+	if err := s.handOut(r, keys...); err != nil {
+		return err
+	}
+	answer := licence{Type: licenceTemporary}
+	for _, key := range keys {
 		content := key.Content.Bytes()
 		answer.Keys = append(answer.Keys, licenceKey{
 			Kty: "oct", K: base64.RawURLEncoding.EncodeToString(content), KID: base64.RawURLEncoding.EncodeToString(key.KID[:]),

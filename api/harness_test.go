@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/keystore"
+	"github.com/sealcast/sealcast/keystore/audit"
 	"github.com/sealcast/sealcast/token"
 )
 
@@ -49,6 +51,7 @@ type rig struct {
 	server *httptest.Server
 	tokens *token.HMAC
 	keys   *fakeKeys
+	audit  *fakeAudit
 	jobs   *fakeJobs
 	assets *fakeAssets
 	pubs   *fakePublications
@@ -70,14 +73,14 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	}
 	r := &rig{
 		t: t, tokens: tokens, keys: newFakeKeys(), jobs: &fakeJobs{byID: map[string]Job{}},
-		log: &lockedBuffer{}, reg: prometheus.NewRegistry(), spec: loadSpec(t),
+		audit: &fakeAudit{}, log: &lockedBuffer{}, reg: prometheus.NewRegistry(), spec: loadSpec(t),
 	}
 	r.pubs, r.store = newFakeMedia()
 	r.assets = &fakeAssets{pubs: r.pubs}
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Tokens:      tokens, Keys: r.keys, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
+		Tokens:      tokens, Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
 		KeysPerToken: 1000, KeysPerClient: 1000, EventStreams: 100,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -309,6 +312,25 @@ func (f *fakeKeys) Served(_ context.Context, hash string, kid *cenc.KID) (keysto
 		}
 	}
 	return keystore.Key{}, keystore.ErrNotFound
+}
+
+// fakeAudit keeps the record in memory.
+type fakeAudit struct {
+	mu   sync.Mutex
+	list []audit.Access
+	err  error
+}
+
+func (f *fakeAudit) Record(a audit.Access, requestID string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if requestID == "" {
+		return errors.New("no request id")
+	}
+	if f.err == nil {
+		f.list = append(f.list, a)
+	}
+	return f.err
 }
 
 type fakeJobs struct {

@@ -37,6 +37,9 @@ func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.handOut(r, key); err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(cenc.KeySize))
 	content := key.Content.Bytes()
@@ -46,7 +49,7 @@ func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
 }
 
 // viewerKey reads the key that a verified token opens: the one of kid, or the
-// title's default. Every key that leaves this API passes here.
+// title's default. Every key that leaves this API passes here, and then handOut.
 func (s *server) viewerKey(r *http.Request, hash string, kid *cenc.KID) (keystore.Key, error) {
 	key, err := s.Keys.Served(r.Context(), hash, kid)
 	if err != nil {

@@ -193,6 +193,9 @@ func (s *server) dispatch(routes []route) http.Handler {
 		switch {
 		case ok:
 			if err := s.serve(w, r, rt); err != nil {
+				if rt.secret {
+					s.refused(r, err)
+				}
 				fail(w, r, err)
 			}
 		case r.Method == http.MethodOptions:

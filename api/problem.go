@@ -79,6 +79,8 @@ func rateLimited(after time.Duration) *Problem {
 	return p
 }
 
+const codeKeyIntegrity = "key_integrity"
+
 func unavailable(cause error) *Problem {
 	p := problem(http.StatusServiceUnavailable, "unavailable", "a service that this needs does not answer, try again later")
 	p.RetryAfter, p.cause = 5*time.Second, cause
@@ -112,7 +114,7 @@ func toProblem(err error) *Problem {
 	case errors.Is(err, keystore.ErrNotFound):
 		return problem(http.StatusNotFound, "no_key", "the title has no such key")
 	case errors.Is(err, keystore.ErrIntegrity):
-		p = problem(http.StatusInternalServerError, "key_integrity", "the stored key does not open")
+		p = problem(http.StatusInternalServerError, codeKeyIntegrity, "the stored key does not open")
 		p.cause = err
 		return p
 	case errors.Is(err, ErrNotFound):

@@ -9,9 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealcast/sealcast/keystore/audit"
 )
 
-const stateRetired = "retired" // of a KEK version: nothing is sealed under it any more
+// States of a KEK version.
+const (
+	statePrimary = "primary" // seals new keys
+	stateRetired = "retired" // nothing is sealed under it any more
+)
 
 // openLock is the advisory lock under which processes open one after the other.
 const openLock int64 = 0x7365616c6b656b // "sealkek"
@@ -57,7 +63,10 @@ func (p *Postgres) open(ctx context.Context) error {
 		if err := p.insertKEKs(ctx, tx, known); err != nil {
 			return err
 		}
-		return p.makePrimary(ctx, tx)
+		if err := p.makePrimary(ctx, tx); err != nil {
+			return err
+		}
+		return p.recordKEKs(ctx, tx, known)
 	})
 }
 
@@ -175,6 +184,27 @@ func (p *Postgres) makePrimary(ctx context.Context, tx pgx.Tx) error {
 	}
 	if tag.RowsAffected() != 1 {
 		return fmt.Errorf("KEK version %d: %w", p.keys.Primary(), ErrKEKRetired)
+	}
+	return nil
+}
+
+// recordKEKs puts on record what an open has changed.
+func (p *Postgres) recordKEKs(ctx context.Context, tx pgx.Tx, known map[int]kekRow) error {
+	entry := func(action string, version int) error {
+		return record(ctx, tx, audit.Entry{
+			Actor: audit.ActorStart, Action: action, Subject: fmt.Sprintf("kek-%d", version), Details: map[string]any{"version": version},
+		})
+	}
+	for _, version := range p.keys.Versions() {
+		if _, ok := known[version]; ok {
+			continue
+		}
+		if err := entry(audit.ActionRegister, version); err != nil {
+			return err
+		}
+	}
+	if primary := p.keys.Primary(); known[primary].state != statePrimary {
+		return entry(audit.ActionPrimary, primary)
 	}
 	return nil
 }

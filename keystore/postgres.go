@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/keystore/audit"
 )
 
 // A query against a server that is gone without a word hangs for ever without
@@ -103,8 +104,14 @@ func (p *Postgres) insert(ctx context.Context, req Request) (isNew bool, err err
 			ON CONFLICT (job_id, attempt, track) DO NOTHING`,
 			b.kid[:], b.hash, b.jobID, b.attempt, b.track, string(b.scheme), wrapped, nonce, b.kekVersion,
 			req.keyURI(b.kid), req.Default)
-		isNew = err == nil && tag.RowsAffected() == 1
-		return databaseError(ctx, "insert content key", err)
+		if isNew = err == nil && tag.RowsAffected() == 1; !isNew {
+			return databaseError(ctx, "insert content key", err)
+		}
+		return record(ctx, tx, audit.Entry{
+			Actor: audit.ActorWorker, Action: audit.ActionIssue, Subject: b.hash, Details: map[string]any{
+				"kid": b.kid.String(), "job": b.jobID, "attempt": b.attempt, "track": b.track, "kek_version": b.kekVersion,
+			},
+		})
 	})
 	if err != nil {
 		return false, err

@@ -1,6 +1,12 @@
 package keystore
 
-import "context"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/keystore/audit"
+)
 
 // ShredPending destroys the keys of a job's attempts up to the given one that
 // were never published, and returns how many they were. Their rows stay,
@@ -9,11 +15,28 @@ import "context"
 func (p *Postgres) ShredPending(ctx context.Context, jobID string, upTo int) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	tag, err := p.pool.Exec(ctx, `
-		UPDATE content_keys
-		SET state = 'shredded', wrapped_key = NULL, wrap_nonce = NULL, row_version = row_version + 1
-		WHERE job_id = $1 AND attempt <= $2 AND state = 'pending' AND activated_at IS NULL`, jobID, upTo)
-	err = databaseError(ctx, "shred pending content keys", err)
+	var n int64
+	err := p.inTx(ctx, "shred pending content keys", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			UPDATE content_keys
+			SET state = 'shredded', wrapped_key = NULL, wrap_nonce = NULL, row_version = row_version + 1
+			WHERE job_id = $1 AND attempt <= $2 AND state = 'pending' AND activated_at IS NULL`, jobID, upTo)
+		if n = tag.RowsAffected(); err != nil || n == 0 {
+			return databaseError(ctx, "shred pending content keys", err)
+		}
+		return record(ctx, tx, audit.Entry{
+			Actor: audit.ActorHousekeeper, Action: audit.ActionShred, Subject: jobID,
+			Details: map[string]any{"keys": n, "attempts_up_to": upTo, "why": "never published"},
+		})
+	})
 	p.metrics.ended(opShred, err)
-	return tag.RowsAffected(), err
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// record writes an audit entry as the last statement of tx.
+func record(ctx context.Context, tx pgx.Tx, e audit.Entry) error {
+	return databaseError(ctx, "audit", audit.Append(ctx, tx, e))
 }

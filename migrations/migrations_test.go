@@ -77,7 +77,7 @@ func TestApplyTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"adopted_tasks", "asset_policies", "assets", "audit_log", "content_keys", "goose_db_version", "idempotency_keys", "jobs",
+		"adopted_tasks", "asset_policies", "assets", "audit_entries", "audit_head", "audit_log", "content_keys", "goose_db_version", "idempotency_keys", "jobs",
 		"kek_versions", "media_deletions", "outbox", "publication_objects", "publications",
 		"webhook_attempts", "webhook_deliveries",
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/sealcast/sealcast/pipeline"
@@ -41,72 +40,6 @@ func (l *lab) sameLook(req pipeline.Request, p *pipeline.Presentation, file stri
 		if d := difference(look(l.t, file, at), look(l.t, made, at)); d > most {
 			l.t.Errorf("at %s s the picture differs from the source's by %.1f", at, d)
 		}
-	}
-}
-
-// flash finds the first white picture (seconds), beep the first loud sample.
-func flash(t *testing.T, file string) float64 {
-	t.Helper()
-	out, err := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-i", file, "-map", "0:v:0",
-		"-vf", "scale=8:8,format=gray", "-f", "rawvideo", "-").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i+64 <= len(out); i += 64 {
-		if slices.Min(out[i:i+64]) > 180 {
-			return float64(i/64) / 25
-		}
-	}
-	t.Fatalf("%s has no white picture", file)
-	return 0
-}
-
-func beep(t *testing.T, file string) float64 {
-	t.Helper()
-	out, err := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-i", file, "-map", "0:a:0",
-		"-ac", "1", "-ar", "48000", "-f", "u8", "-").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, v := range out {
-		if v > 128+40 {
-			return float64(i) / 48000
-		}
-	}
-	t.Fatalf("%s has no beep", file)
-	return 0
-}
-
-// A flash and a beep at one time stay together, whichever stream starts late.
-func TestSoundAndPictureStayTogether(t *testing.T) {
-	black := func(at string) []string {
-		return []string{"-f", "lavfi", "-i", "color=black:s=320x240:r=25:d=4,drawbox=color=white:t=fill:enable='between(t," + at + "," + at + "+0.2)'"}
-	}
-	silent := func(at string) []string {
-		return []string{"-f", "lavfi", "-i", "aevalsrc='if(between(t," + at + "," + at + "+0.2),0.8*sin(2*PI*880*t),0)':s=48000:d=4"}
-	}
-	h264 := words("-map 0 -map 1 -c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac")
-	for _, c := range []struct {
-		name, file string
-		args       []string
-	}{
-		{"together", "a.mp4", join(black("2"), silent("2"), h264)},
-		{"sound late, mkv", "a.mkv", join(black("2"), words("-itsoffset 1"), silent("1"), h264)},
-		{"sound late, mp4", "a.mp4", join(black("2"), words("-itsoffset 1"), silent("1"), h264)},
-		{"picture late, mkv", "a.mkv", join(words("-itsoffset 1"), black("1"), silent("2"), h264)},
-		{"far from zero", "a.ts", join(black("2"), silent("2"), h264, words("-output_ts_offset 5000"))},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			l := newLab(t)
-			req := l.request(makeSource(t, c.file, c.args...))
-			l.run(req)
-			seen := flash(t, l.clear(req, pipeline.OutputCMAF, "v-240p"))
-			heard := beep(t, l.clear(req, pipeline.OutputCMAF, "a-0"))
-			if math.Abs(seen-heard) > 0.045 || math.Abs(seen-2) > 0.09 {
-				t.Errorf("flash at %.3f s, beep at %.3f s", seen, heard)
-			}
-		})
 	}
 }
 

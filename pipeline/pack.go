@@ -2,9 +2,9 @@ package pipeline
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // rendition is one encoded stream on its way to the packagers.
@@ -26,6 +26,12 @@ func renditions(p Plan) []*rendition {
 	return out
 }
 
+// TSOffset is where the clock of MPEG-TS segments stands at the film's beginning.
+// MPEG-TS has no negative time stamps, so everything is moved by the reordering
+// delay at least: four frames of the slowest rate that there is. It is the same
+// for every source, for text tracks outlive a generation (RFC 8216bis, 3.1.4).
+const TSOffset = time.Second
+
 // packArgs returns Shaka Packager's arguments for one output. The first
 // rendition comes in on descriptor firstFD. Raw keys are not among them: see
 // keyFlags. Without p the output stays clear: the packager has no AES-128 for
@@ -46,10 +52,7 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 		args = append(args, "--mpd_output", sinkURL+"/"+as.manifest, "--generate_static_live_mpd")
 	}
 	if as.container == containerTS {
-		// MPEG-TS has no negative time stamps: everything is moved by the
-		// reordering delay of the slowest rung, at most four frames.
-		slowest := plan.Video[len(plan.Video)-1].Rate.Float()
-		args = append(args, "--transport_stream_timestamp_offset_ms", strconv.Itoa(max(100, int(math.Ceil(4000/slowest)))))
+		args = append(args, "--transport_stream_timestamp_offset_ms", strconv.FormatInt(TSOffset.Milliseconds(), 10))
 	}
 	if p != nil {
 		args = append(args,

@@ -83,7 +83,7 @@ func (s *Source) audioDuration(index int) time.Duration {
 // formatWhitelist names every demuxer that a source may need. Playlists,
 // manifests and concat lists are not among them: they make ffmpeg open other
 // files and URLs.
-const formatWhitelist = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,mxf,ogg,asf"
+const formatWhitelist = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,mxf,ogg,asf,dv"
 
 // What one picture may have, and what a demuxer may read to find its streams.
 const (
@@ -132,6 +132,8 @@ func sniff(head []byte) string {
 		return "mxf"
 	case at(0, "\x00\x00\x01\xba"):
 		return "mpeg"
+	case at(0, "\x1f\x07\x00") && len(head) > 3 && head[3]&0x7f == 0x3f: // IEC 61834-2: header DIF block of 525 or 625 lines
+		return "dv"
 	case at(0, "\x47") && at(188, "\x47") && at(376, "\x47"),
 		at(4, "\x47") && at(196, "\x47") && at(388, "\x47"):
 		return "mpegts"

@@ -8,7 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/keystore/audit"
 )
+
+const actionDeleteAsset = "asset.delete"
 
 // settleTime is how long after a deletion a cancelled attempt may still
 // upload: far longer than it takes to notice the lost lease and to end.
@@ -56,7 +60,7 @@ func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys
 		}
 		details := map[string]any{"generations": d.Generations, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
 		maps.Copy(details, by.Details)
-		return audit(ctx, tx, auditEntry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
+		return audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
 	})
 	if err != nil {
 		return Deletion{}, fmt.Errorf("delete asset %s: %w", hash, err)

@@ -91,8 +91,8 @@ func checkAudit(h *house, hash string, d Deletion) {
 	h.t.Helper()
 	var actor, action, subject string
 	var details map[string]any
-	err := h.pool.QueryRow(h.t.Context(), `SELECT actor, action, subject, details FROM audit_log`).Scan(&actor, &action, &subject, &details)
-	if err != nil || count(h, `SELECT count(*) FROM audit_log`) != 1 {
+	err := h.pool.QueryRow(h.t.Context(), `SELECT actor, action, subject, details FROM audit_entries WHERE action = 'asset.delete'`).Scan(&actor, &action, &subject, &details)
+	if err != nil || count(h, `SELECT count(*) FROM audit_entries WHERE action = 'asset.delete'`) != 1 {
 		h.t.Errorf("not exactly one entry, %v", err)
 	}
 	var ids []any

@@ -8,7 +8,11 @@ import (
 	"regexp"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/keystore/audit"
 )
+
+const actionSetPolicy = "asset.policy"
 
 // PolicyChange is what SetPolicy changes; nil leaves a member as it is.
 type PolicyChange struct {
@@ -52,7 +56,7 @@ func (s *JobStore) SetPolicy(ctx context.Context, hash string, change PolicyChan
 			details["external_id"] = *change.ExternalID
 		}
 		maps.Copy(details, by.Details)
-		if err := audit(ctx, tx, auditEntry{Actor: by.Actor, Action: actionSetPolicy, Subject: hash, Details: details}); err != nil {
+		if err := audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionSetPolicy, Subject: hash, Details: details}); err != nil {
 			return err
 		}
 		a, err = readAsset(ctx, tx, hash)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -279,6 +280,28 @@ func publicationError(err error) error {
 		return api.ErrNotFound
 	}
 	return err
+}
+
+// anchors keeps anchors of the audit trail in a bucket.
+type anchors struct{ bucket *objstore.Bucket }
+
+func (p *platform) anchors() anchors {
+	return anchors{p.store.Bucket(string(cmp.Or(p.cfg.Audit.Bucket, p.cfg.Media.Bucket)))}
+}
+
+// PutAnchor implements audit.Anchors.
+func (a anchors) PutAnchor(ctx context.Context, key string, body []byte) error {
+	_, err := a.bucket.Put(ctx, key, body, "application/json", "no-store")
+	return err
+}
+
+// AnchorKeys implements audit.Anchors.
+func (a anchors) AnchorKeys(ctx context.Context, prefix string) (keys []string, err error) {
+	objects, err := a.bucket.List(ctx, prefix)
+	for _, o := range objects {
+		keys = append(keys, o.Key)
+	}
+	return keys, err
 }
 
 // objects shows the media bucket to the API.

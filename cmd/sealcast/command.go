@@ -18,6 +18,8 @@ const (
 	exitFailure     = 1   // something failed; the last line on stderr says what
 	exitUsage       = 2   // wrong arguments or configuration
 	exitJobFailed   = 3   // submit: the job ended as failed or cancelled
+	exitRemains     = 4   // keys retire-kek, keys rewrap: content keys are left under the KEK version
+	exitTampered    = 5   // keys verify-audit: the audit trail does not hold
 	exitInterrupted = 130 // dev, demo, submit: ended by a signal before the end
 )
 
@@ -30,6 +32,7 @@ type command struct {
 	needs    func(*config) []any
 	exits    []int
 	newFlags func(*flag.FlagSet) action
+	subs     []*command // whose names begin with this one's
 }
 
 // action runs a subcommand once its flags and its configuration are read.
@@ -49,7 +52,7 @@ type session struct {
 // commands returns the subcommands in the order of help.
 func commands() []*command {
 	return []*command{
-		serveCommand(), apiCommand(), workerCommand(), migrateCommand(), gcCommand(),
+		serveCommand(), apiCommand(), workerCommand(), migrateCommand(), gcCommand(), keysCommand(),
 		devCommand(), demoCommand(), submitCommand(), tokenCommand(),
 		checkConfigCommand(), versionCommand(), helpCommand(),
 	}
@@ -89,6 +92,10 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		name = "version"
 	}
 	cmd, err := findCommand(name)
+	if err == nil && len(cmd.subs) > 0 && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		cmd, err = findCommand(name + " " + rest[0])
+		rest = rest[1:]
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "sealcast: %v\nRun 'sealcast help' for the list.\n", err)
 		return exitUsage
@@ -180,10 +187,14 @@ func explainFlag(fs *flag.FlagSet, err error) error {
 func findCommand(name string) (*command, error) {
 	var names []string
 	for _, c := range commands() {
-		if c.name == name {
-			return c, nil
+		for _, c := range append([]*command{c}, c.subs...) {
+			if c.name == name {
+				return c, nil
+			}
+			if strings.Contains(c.name, " ") == strings.Contains(name, " ") {
+				names = append(names, c.name)
+			}
 		}
-		names = append(names, c.name)
 	}
 	text := fmt.Sprintf("unknown command %q", name)
 	if near := nearest(name, names); near != "" {
@@ -232,11 +243,7 @@ func edits(a, b string) int {
 // writeOverview prints the list of subcommands.
 func writeOverview(w io.Writer) {
 	fmt.Fprintf(w, "sealcast turns uploaded video into encrypted streaming video and hands its keys to\nviewers with a playback token.\n\nUsage: sealcast COMMAND [arguments]\n\n")
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, c := range commands() {
-		fmt.Fprintf(tw, "  %s\t%s\n", c.name, c.summary)
-	}
-	_ = tw.Flush()
+	writeCommands(w, commands())
 	fmt.Fprintf(w, "\nRun 'sealcast help COMMAND' for its flags, its environment and its exit codes.\nTo see it work: sealcast demo\n")
 }
 
@@ -254,6 +261,10 @@ func (c *command) writeHelp(w io.Writer) {
 		usage += " " + c.args
 	}
 	fmt.Fprintf(w, "Usage: %s\n\n%s.\n\n%s\n", usage, capital(c.summary), strings.TrimSpace(c.long))
+	if len(c.subs) > 0 {
+		fmt.Fprintf(w, "\nCommands:\n")
+		writeCommands(w, c.subs)
+	}
 	if flags > 0 {
 		fmt.Fprintf(w, "\nFlags:\n")
 		fs.SetOutput(w)
@@ -273,6 +284,8 @@ var exitTexts = map[int]string{
 	exitFailure:     "something failed; the last lines on stderr say what",
 	exitUsage:       "wrong arguments, or faults in the configuration (all are reported)",
 	exitJobFailed:   "the job ended as failed or cancelled; its code and message are printed",
+	exitRemains:     "content keys are still sealed under the KEK version; how many is printed",
+	exitTampered:    "the audit trail does not hold; its first bad entry is printed",
 	exitInterrupted: "ended by a signal before it was through",
 }
 
@@ -335,8 +348,8 @@ func helpCommand() *command {
 				case 0:
 					writeOverview(s.stdout)
 					return nil
-				case 1:
-					c, err := findCommand(s.args[0])
+				case 1, 2:
+					c, err := findCommand(strings.Join(s.args, " "))
 					if err == nil {
 						c.writeHelp(s.stdout)
 					}
@@ -346,4 +359,13 @@ func helpCommand() *command {
 			}
 		},
 	}
+}
+
+// writeCommands prints a table of subcommands.
+func writeCommands(w io.Writer, list []*command) {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, c := range list {
+		fmt.Fprintf(tw, "  %s\t%s\n", c.name, c.summary)
+	}
+	_ = tw.Flush()
 }

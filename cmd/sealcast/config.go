@@ -59,6 +59,11 @@ type mediaConfig struct {
 	Bucket bucketName `env:"MEDIA_BUCKET,required" set:"the bucket that published media lies in, another one than SOURCE_BUCKET"`
 }
 
+type auditConfig struct {
+	Bucket bucketName `env:"AUDIT_BUCKET" set:"the bucket for anchors of the audit trail, best one whose objects nobody can overwrite or remove (default: MEDIA_BUCKET)"`
+	Every  period     `env:"AUDIT_ANCHOR_EVERY" envDefault:"5m" set:"how often the head of the audit trail is anchored: 1m, 5m"`
+}
+
 type apiKeyConfig struct {
 	Key headerSecret `env:"API_KEY,required" set:"a random secret of at least 16 characters for /api/jobs and /api/media: openssl rand -hex 24"`
 }
@@ -131,6 +136,7 @@ type config struct {
 	S3       s3Config
 	Source   sourceConfig
 	Media    mediaConfig
+	Audit    auditConfig
 	APIKey   apiKeyConfig
 	Token    tokenConfig
 	KEK      kekConfig

@@ -17,6 +17,7 @@ import (
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/internal/sandbox"
+	"github.com/sealcast/sealcast/keystore/audit"
 	"github.com/sealcast/sealcast/migrations"
 	"github.com/sealcast/sealcast/pipeline"
 	"github.com/sealcast/sealcast/token"
@@ -42,20 +43,20 @@ func (r roles) name() string {
 
 func apiNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
+		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.Audit,
 		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Streams, &c.Limit, &c.Admit, &c.Webhook, &c.Log,
 	}
 }
 
 func workerNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.KEK, &c.Limit, &c.Webhook, &c.Work, &c.GCMode, &c.GC, &c.Log,
+		&c.Public, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.Audit, &c.KEK, &c.Limit, &c.Webhook, &c.Work, &c.GCMode, &c.GC, &c.Log,
 	}
 }
 
 func serveNeeds(c *config) []any {
 	return []any{
-		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media,
+		&c.Public, &c.Listen, &c.Metrics, &c.Database, &c.Redis, &c.S3, &c.Source, &c.Media, &c.Audit,
 		&c.APIKey, &c.Token, &c.KEK, &c.Viewer, &c.Streams, &c.Limit, &c.Admit, &c.Webhook, &c.Work, &c.GCMode, &c.GC, &c.Log,
 	}
 }
@@ -152,6 +153,7 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 // prepare makes the parts ready, so that what can fail does so before any of
 // them works.
 func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Dispatcher) (parts []func(context.Context) error, err error) {
+	parts = append(parts, audit.NewAnchorer(p.pool, p.anchors(), time.Duration(p.cfg.Audit.Every), p.log).Run)
 	if r.work {
 		w, err := p.newWorker(dispatcher)
 		if err != nil {
@@ -236,6 +238,9 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.journal, err = audit.NewJournal(p.pool, p.log, p.registry); err != nil {
+		return nil, err
+	}
 	apiKey, err := api.NewAPIKey(p.cfg.APIKey.Key.reveal())
 	if err != nil {
 		return nil, err
@@ -245,6 +250,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 		APIKey:  apiKey,
 		Tokens:  tokens,
 		Keys:    p.keys,
+		Audit:   p.journal,
 		Jobs: jobService{
 			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
 			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),

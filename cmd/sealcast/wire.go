@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealcast/sealcast/internal/objstore"
 	"github.com/sealcast/sealcast/keystore"
+	"github.com/sealcast/sealcast/keystore/audit"
 	"github.com/sealcast/sealcast/migrations"
 	"github.com/sealcast/sealcast/worker"
 )
@@ -32,6 +33,7 @@ type platform struct {
 	redis    *redis.Client
 	store    *objstore.Client
 	keys     *keystore.Postgres
+	journal  *audit.Journal // nil without the API
 	jobs     *worker.JobStore
 	metrics  *worker.Metrics // of jobs and queues
 }
@@ -74,7 +76,10 @@ func (p *platform) connect(ctx context.Context, r roles) (err error) {
 	if err := checkBucket(ctx, p.store, "SOURCE_BUCKET", p.cfg.Source.Bucket); err != nil {
 		return err
 	}
-	return checkBucket(ctx, p.store, "MEDIA_BUCKET", p.cfg.Media.Bucket)
+	if err := checkBucket(ctx, p.store, "MEDIA_BUCKET", p.cfg.Media.Bucket); err != nil || p.cfg.Audit.Bucket == "" {
+		return err
+	}
+	return checkBucket(ctx, p.store, "AUDIT_BUCKET", p.cfg.Audit.Bucket)
 }
 
 func (p *platform) openStores(ctx context.Context) error {
@@ -94,6 +99,11 @@ func (p *platform) openStores(ctx context.Context) error {
 }
 
 func (p *platform) close() {
+	if p.journal != nil {
+		if err := p.journal.Close(); err != nil {
+			p.log.Error("the audit trail has a gap", "error", err)
+		}
+	}
 	if p.redis != nil {
 		_ = p.redis.Close()
 	}

@@ -12,6 +12,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
+keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
 pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
        api → {worker, pipeline}; worker → api
@@ -23,6 +24,7 @@ var Allowed = map[string][]string{
 	"internal/arrows":     {},
 	"internal/cenc":       {},
 	"internal/proc":       {},
+	"internal/texttrack":  {},
 	"internal/webhook":    {},
 	"internal/picture":    {},
 	"token":               {},
@@ -30,14 +32,15 @@ var Allowed = map[string][]string{
 	"internal/sandbox":    {"internal/proc"},
 	"internal/player":     {},
 	"internal/localstack": {},
-	"keystore":            {"internal/cenc"},
+	"keystore/audit":      {},
+	"keystore":            {"keystore/audit", "internal/cenc"},
 	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox"},
 	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox"},
-	"worker":              {"pipeline", "keystore", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
-	"api":                 {"keystore", "token", "internal/cenc"},
+	"worker":              {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
+	"api":                 {"keystore", "keystore/audit", "token", "internal/cenc"},
 
 	// For tests only.
-	"keystore/keystoretest":              {"keystore", "internal/cenc"},
+	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},
 	"internal/corpus":                    {},
 	"internal/player/browsertest":        {},
 	"internal/localstack/localstacktest": {"internal/localstack", "migrations"},
@@ -45,8 +48,9 @@ var Allowed = map[string][]string{
 
 // Forbidden lists outside packages that a package of ours may not reach.
 var Forbidden = map[string][]string{
-	"pipeline": {"github.com/jackc/pgx/v5", "github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
-	"keystore": {"github.com/hibiken/asynq"},
-	"api":      {"github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
-	"token":    {"net/http", "database/sql"},
+	"pipeline":       {"github.com/jackc/pgx/v5", "github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
+	"keystore":       {"github.com/hibiken/asynq"},
+	"keystore/audit": {"github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
+	"api":            {"github.com/hibiken/asynq", "github.com/minio/minio-go/v7"},
+	"token":          {"net/http", "database/sql"},
 }

@@ -13,11 +13,7 @@ import (
 // odd are sources that are odd and legal. What pipeline.TestOddSources has is
 // not here again.
 func (c *Clips) odd(ctx context.Context) ([]Medium, error) {
-	cases := []struct {
-		name, file, args string
-		frames           int64
-		audio            int
-	}{
+	cases := append(tradeCases(), []oddCase{
 		{"fragmented mp4", "o.mp4", "-i @ -c copy -movflags frag_keyframe+empty_moov", 27, 1},
 		{"fragmented mp4 with an index", "o.mp4", "-i @ -c copy -movflags frag_keyframe+dash+global_sidx", 27, 1},
 		{"mp4 that begins in the middle of a group", "o.mp4", "-ss 0.5 -i @ -c copy", 0, 1},
@@ -60,7 +56,7 @@ func (c *Clips) odd(ctx context.Context) ([]Medium, error) {
 		{"as wide as a ticker", "o.mkv", "-f lavfi -i testsrc2=s=4000x16:r=5:d=1 -c:v mjpeg", 5, 0},
 		{"upright", "o.mp4", "-f lavfi -i testsrc2=s=90x160:r=25:d=1 -c:v libx264 -preset ultrafast", 25, 0},
 		{"four sound tracks", "o.mkv", "-i @ " + strings.Repeat("-map 0:a ", 4) + "-map 0:v -c copy", 25, 4},
-	}
+	}...)
 	list := make([]Medium, len(cases))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.NumCPU())
@@ -83,7 +79,7 @@ func (c *Clips) odd(ctx context.Context) ([]Medium, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return append(list, c.rebuilt()...), nil
+	return slices.Concat(list, c.rebuilt(), c.mended()), nil
 }
 
 // rebuilt are legal MP4 files that ffmpeg does not write.
