@@ -25,7 +25,11 @@ func secretHeaders(h http.Header) {
 // title's default. The token has been verified for this title and opens every
 // key of it. Range and conditional headers are ignored, there is no ETag.
 func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
-	hash := r.PathValue("hash")
+	return s.giveKey(w, r, r.PathValue("hash"))
+}
+
+// giveKey answers with a key of the title that the request was admitted to.
+func (s *server) giveKey(w http.ResponseWriter, r *http.Request, hash string) error {
 	if err := s.limitKeys(r); err != nil {
 		return err
 	}
