@@ -36,6 +36,7 @@ var entryDocuments = map[string]entryDocument{
 	"master.m3u8":             {"application/vnd.apple.mpegurl", rebasePlaylist},
 	"cmaf-aes128/master.m3u8": {"application/vnd.apple.mpegurl", rebasePlaylist},
 	"ts/master.m3u8":          {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"eme.m3u8":                {"application/vnd.apple.mpegurl", rebasePlaylist},
 	"manifest.mpd":            {"application/dash+xml", rebaseManifest},
 }
 

@@ -176,14 +176,22 @@ func (g *gate) readManifest(p *packed) error {
 	if !ok {
 		return fmt.Errorf("the packager made no manifest")
 	}
-	p.manifest = doc
 	made := map[string]int{}
 	for _, seg := range g.a.sink.all() {
 		if seg.Output == OutputCMAF {
 			made[trackDir(seg.Output, seg.Track)]++
 		}
 	}
-	return checkManifest(doc, made, g.protection(OutputCMAF))
+	if err := checkManifest(doc, made, g.protection(OutputCMAF)); err != nil {
+		return err
+	}
+	p.manifest = doc
+	if g.protection(OutputCMAF) == nil {
+		return nil
+	}
+	var err error
+	p.manifest, err = signalClearKey(doc, g.a.req.LicenceURI)
+	return err
 }
 
 // checkEncode compares what was encoded with the plan and with what the source
@@ -292,6 +300,9 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 		if err := checkProtection(init, doc, g.protection(output)); err != nil {
 			return list, fmt.Errorf("%s: %w", dir, err)
 		}
+	}
+	if prot := g.protection(output); prot != nil {
+		doc, p.playlists[dir+"/"+playlistEME] = splitKeys(doc, prot, g.a.req.LicenceURI)
 	}
 	if key, ok := g.a.req.Keys[output]; ok && as.sealed {
 		doc, err = addSegmentKeys(doc, key.URI, func(uri string) ([16]byte, bool) {

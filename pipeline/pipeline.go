@@ -185,6 +185,9 @@ func checkRequest(req Request) error {
 			return permanent(CodeKeyUnavailable, "every output of an encrypted asset needs a content key", nil)
 		}
 	}
+	if _, ok := req.Keys[OutputCMAF]; ok && req.LicenceURI == "" {
+		return permanent(CodeKeyUnavailable, "an encrypted cmaf output needs a licence URI", nil)
+	}
 	if req.Options.Encrypt && req.StoredKey == nil {
 		return permanent(CodeKeyUnavailable, "the verify gate needs the stored keys", nil)
 	}

@@ -27,6 +27,10 @@ type Request struct {
 	Light          bool           // with less memory: an attempt before ran out of it
 	Keys           map[string]Key // by output name; empty for clear outputs
 
+	// LicenceURI is where EME players get the key of an encrypted cmaf output
+	// (W3C Clear Key).
+	LicenceURI string
+
 	// StoredKey reads an output's key back from the key store, for the verify
 	// gate: what viewers will get must open what was made.
 	StoredKey func(ctx context.Context, output string) (cenc.ContentKey, error)
@@ -86,6 +90,7 @@ type Output struct {
 	Scheme         cenc.Scheme // empty: clear
 	MasterPlaylist string      // object names relative to the prefix
 	Manifest       string      // the MPD, or empty
+	EMEPlaylist    string      // the multivariant playlist for EME players, or empty
 }
 
 // VideoTrack is one video rendition in one output.

@@ -184,6 +184,7 @@ func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key
 	if len(keys) == 0 {
 		return req
 	}
+	req.LicenceURI = a.w.cfg.BaseURL + "/api/license/clearkey/" + a.job.Hash
 	req.Keys = make(map[string]pipeline.Key, len(keys))
 	for output, k := range keys {
 		req.Keys[output] = pipeline.Key{KID: k.KID, Content: k.Content, URI: k.KeyURI}

@@ -37,8 +37,9 @@ type streamingResult struct {
 type outputResult struct {
 	Name           string      `json:"name"`
 	MasterPlaylist string      `json:"master_playlist"`
-	Manifest       string      `json:"manifest,omitempty"` // MPEG-DASH
-	Scheme         cenc.Scheme `json:"scheme,omitempty"`   // absent: clear
+	Manifest       string      `json:"manifest,omitempty"`     // MPEG-DASH
+	EMEPlaylist    string      `json:"eme_playlist,omitempty"` // HLS for EME players
+	Scheme         cenc.Scheme `json:"scheme,omitempty"`       // absent: clear
 	Container      string      `json:"container"`
 }
 
@@ -114,7 +115,7 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 	for _, o := range p.Outputs {
 		r.Streaming.Outputs = append(r.Streaming.Outputs, outputResult{
 			Name: o.Name, MasterPlaylist: url(root, o.MasterPlaylist), Manifest: url(root, o.Manifest),
-			Scheme: o.Scheme, Container: o.Container,
+			EMEPlaylist: url(root, o.EMEPlaylist), Scheme: o.Scheme, Container: o.Container,
 		})
 		if key, ok := keys[o.Name]; ok {
 			if r.Encryption == nil {
