@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sealcast/sealcast/token"
 )
 
 const (
@@ -85,7 +87,7 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	}
 	if isSecret(obj, name) {
 		// A picture out of an encrypted title, in the clear: for viewers only.
-		if _, err := s.grant(r, hash); err != nil {
+		if _, err := s.grant(r, hash, token.ScopePoster); err != nil {
 			return err
 		}
 		w.Header().Set("Referrer-Policy", "no-referrer")

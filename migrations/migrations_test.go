@@ -77,8 +77,10 @@ func TestApplyTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"adopted_tasks", "asset_policies", "assets", "audit_entries", "audit_head", "audit_log", "content_keys", "goose_db_version", "idempotency_keys", "jobs",
-		"kek_versions", "media_deletions", "outbox", "publication_objects", "publications",
+		"access_changes", "adopted_tasks", "api_keys", "asset_policies", "assets", "audit_entries", "audit_head", "audit_log", "content_keys",
+		"goose_db_version", "idempotency_keys", "jobs",
+		"kek_versions", "media_deletions", "minted_tokens", "outbox", "playback_keys", "publication_objects", "publications",
+		"revocations", "signing_keys",
 		"webhook_attempts", "webhook_deliveries",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
