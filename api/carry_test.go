@@ -43,6 +43,9 @@ func TestCarrierGoldens(t *testing.T) {
 		for name, doc := range carried {
 			_, entry := entryDocuments[name]
 			for _, entry := range []bool{entry, false} {
+				if !entry && mode == "legacy" {
+					continue // only its entry document is there
+				}
 				c.hash, c.prefix, c.name, c.entry = hashA, testPrefix, name, entry
 				rewrite, kind := c.playlist, "object"
 				if strings.HasSuffix(name, ".mpd") {

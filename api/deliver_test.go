@@ -131,7 +131,7 @@ func (g *keyGate) mint(t *testing.T, c token.Claims) string {
 	if c.ExpiresAt.IsZero() {
 		c.ExpiresAt = time.Now().Add(5 * time.Minute)
 	}
-	signer, err := token.NewSigner("kid1", []byte(testSecret))
+	signer, err := token.NewSymmetricSigner("kid1", []byte(testSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -547,7 +547,10 @@ func TestEmbedder(t *testing.T) {
 // TestDeliveryLimits: by what the token says and by the client's address,
 // whatever the token's spelling.
 func TestDeliveryLimits(t *testing.T) {
-	rig, gate := newDeliveryRig(t, func(c *Config) { c.KeysPerToken = 2; c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	rig, gate := newDeliveryRig(t, func(c *Config) {
+		c.KeysPerToken = 2
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
 	tok := gate.good(t, pkPrivate)
 	codes := ""
 	for range 4 {

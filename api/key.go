@@ -105,13 +105,15 @@ func limitSubject(g access.Grant) string {
 // client address, never against text that nobody verified.
 func (s *server) limitKeys(r *http.Request) error {
 	x := exchangeOf(r)
-	for _, l := range []struct {
+	type limit struct {
 		key       string
 		perMinute int
-	}{
-		{limitSubject(x.grant), s.KeysPerToken},
-		{"client:" + limitKey(x.client), s.KeysPerClient},
-	} {
+	}
+	limits := []limit{{"client:" + limitKey(x.client), s.KeysPerClient}}
+	if !x.grant.Anonymous { // viewers of a public playback key have nothing in common
+		limits = append(limits, limit{limitSubject(x.grant), s.KeysPerToken})
+	}
+	for _, l := range limits {
 		if ok, after := s.limiter.allow(r.Context(), l.key, l.perMinute); !ok {
 			return rateLimited(after)
 		}

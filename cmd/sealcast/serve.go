@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/access"
+	"github.com/sealcast/sealcast/internal/player"
 	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/keystore/audit"
@@ -260,6 +261,8 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
+		Pages:         player.NewSite(),
+		Embeds:        gate,
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),
 		KeysPerClient: int(p.cfg.Viewer.KeyLimitPerClient),
 		Redis:         p.redis,

@@ -8,7 +8,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       ├─────► keystore ─► pgx
  │       ├─────► internal/cenc
  │       └─────► internal/webhook
- ├──► api ─────► keystore, token, internal/cenc, internal/access ─► token, pgx
+ ├──► api ─────► keystore, token, internal/cenc, internal/picture, internal/access ─► token, pgx
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
@@ -38,7 +38,7 @@ var Allowed = map[string][]string{
 	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox"},
 	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox"},
 	"worker":              {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
-	"api":                 {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access"},
+	"api":                 {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/picture"},
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},
