@@ -21,9 +21,8 @@ type carrier struct {
 	hash   string // of the asset
 	prefix string // of the generation
 	name   string // of the document within the prefix
-	entry  bool   // it is asked for in the playback key's own folder, not in the prefix
-	// shallow: it is asked for at the top of that folder, whatever its name.
-	shallow bool
+	entry  bool   // it was asked for in the playback key's own folder, not in the prefix
+	depth  int    // how many folders below that it was asked for
 	// child leads from the folder that the document was asked in to the one
 	// that its children are asked in: "t/<session>/" when the token came by
 	// query and goes on by path; empty: the same.
@@ -33,16 +32,7 @@ type carrier struct {
 }
 
 // root leads from the document to the folder that it was asked in.
-func (c carrier) root() string {
-	n := strings.Count(c.name, "/")
-	switch {
-	case c.shallow:
-		n = 0
-	case !c.entry:
-		n++
-	}
-	return strings.Repeat("../", n)
-}
+func (c carrier) root() string { return strings.Repeat("../", c.depth) }
 
 // playlist rewrites an HLS playlist.
 func (c carrier) playlist(doc []byte) ([]byte, error) {

@@ -46,7 +46,10 @@ func TestCarrierGoldens(t *testing.T) {
 				if !entry && mode == "legacy" {
 					continue // only its entry document is there
 				}
-				c.hash, c.prefix, c.name, c.entry = hashA, testPrefix, name, entry
+				c.hash, c.prefix, c.name, c.entry, c.depth = hashA, testPrefix, name, entry, strings.Count(name, "/")
+				if !entry {
+					c.depth++
+				}
 				rewrite, kind := c.playlist, "object"
 				if strings.HasSuffix(name, ".mpd") {
 					rewrite = c.manifest
@@ -99,13 +102,14 @@ func TestCarriedChildrenAreReached(t *testing.T) {
 		for name, doc := range carried {
 			_, isEntry := entryDocuments[name]
 			for _, entry := range []bool{isEntry, false} {
-				c := carrier{hash: hashA, prefix: testPrefix, name: name, entry: entry, child: tt.child, gate: tt.want}
+				c := carrier{hash: hashA, prefix: testPrefix, name: name, entry: entry, child: tt.child, gate: tt.want, depth: strings.Count(name, "/")}
 				address := tt.folder + name
 				if !entry {
 					if tt.name == "legacy" {
 						continue // only its entry document is there
 					}
 					address = tt.folder + testPrefix + "/" + name
+					c.depth++
 				}
 				rewrite := c.playlist
 				if strings.HasSuffix(name, ".mpd") {

@@ -50,15 +50,17 @@ func (s *server) getDelivery(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.deliveryHeaders(w)
-	d := delivery{server: s, grant: grant, prefix: prefix, name: name, entry: named, folder: "/v1/p/" + pk + "/"}
+	d := delivery{
+		server: s, grant: grant, prefix: prefix, name: name, entry: named, depth: strings.Count(path, "/"), folder: "/v1/p/" + pk + "/",
+	}
 	if err := d.carry(c); err != nil {
 		return err
 	}
 	return d.serve(w, r)
 }
 
-// getLegacyMaster is one address for every HLS player: the output that plays in
-// most of them.
+// getLegacyMaster serves the multivariant playlist of a playback key under the
+// address that it has elsewhere.
 func (s *server) getLegacyMaster(w http.ResponseWriter, r *http.Request) error {
 	pk := r.PathValue("pk")
 	if !isPlaybackKey(pk) {
@@ -69,18 +71,9 @@ func (s *server) getLegacyMaster(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.deliveryHeaders(w)
-	d := delivery{server: s, grant: grant, name: "master.m3u8", entry: true, folder: "/v1/p/" + pk + "/", up: "../p/" + pk + "/"}
+	d := delivery{server: s, grant: grant, name: anyMaster, entry: true, folder: "/v1/p/" + pk + "/", up: "../p/" + pk + "/"}
 	if err := d.carry(c); err != nil {
 		return err
-	}
-	entry, err := s.entry(r, grant.Hash)
-	if err != nil {
-		return err
-	}
-	if entry.Encrypted {
-		if _, err := s.object(r, grant.Hash, entry.Prefix, "ts/master.m3u8"); err == nil {
-			d.name, d.shallow = "ts/master.m3u8", true
-		}
 	}
 	return d.serve(w, r)
 }
@@ -95,14 +88,14 @@ func (s *server) deliveryHeaders(w http.ResponseWriter) {
 // delivery is one answer under a playback key.
 type delivery struct {
 	*server
-	grant   access.Grant
-	prefix  string // of the generation; empty: the published one
-	name    string // within it
-	entry   bool   // asked for without the prefix
-	folder  string // of the playback key, absolute
-	up      string // leads from where it was asked for to folder; empty: it was asked for there
-	child   string // leads from folder to where children are asked for
-	shallow bool   // the document was asked for at the top, whatever its name
+	grant  access.Grant
+	prefix string // of the generation; empty: the published one
+	name   string // within it
+	entry  bool   // asked for without the prefix
+	folder string // of the playback key, absolute
+	up     string // leads from where it was asked for to folder; empty: it was asked for there
+	child  string // leads from folder to where children are asked for
+	depth  int    // how many folders below folder it was asked for
 }
 
 // carry decides how children carry the token: in a path they inherit it, a
@@ -128,7 +121,7 @@ func (d *delivery) carry(c credential) error {
 // carrier tells the rewriting of a document about this delivery.
 func (d *delivery) carrier(prefix string) carrier {
 	return carrier{
-		hash: d.grant.Hash, prefix: prefix, name: d.name, entry: d.entry, shallow: d.shallow,
+		hash: d.grant.Hash, prefix: prefix, name: d.name, entry: d.entry, depth: d.depth,
 		child: d.up + d.child, gate: d.folder,
 	}
 }
@@ -150,8 +143,48 @@ func (d *delivery) serve(w http.ResponseWriter, r *http.Request) error {
 	return d.serveObject(w, r, d.prefix, obj)
 }
 
+// One address for every HLS player: anyMaster. The output cmaf, whose own
+// playlist has that name, has another address here.
+const (
+	anyMaster  = "master.m3u8"
+	cmafMaster = "cmaf/master.m3u8"
+)
+
+// mostPlayable are the multivariant playlists from the one that most players
+// play on: of an encrypted title AES-128 on whole segments.
+func mostPlayable(encrypted bool) []string {
+	if encrypted {
+		return []string{"ts/master.m3u8", "cmaf-aes128/master.m3u8", anyMaster}
+	}
+	return []string{anyMaster, "ts/master.m3u8", "cmaf-aes128/master.m3u8"}
+}
+
+func (d *delivery) serveMaster(w http.ResponseWriter, r *http.Request) error {
+	entry, err := d.server.entry(r, d.grant.Hash)
+	if err != nil {
+		return err
+	}
+	for _, d.name = range mostPlayable(entry.Encrypted) {
+		obj, err := d.object(r, d.grant.Hash, entry.Prefix, d.name)
+		if isNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return d.serveObject(w, r, entry.Prefix, obj)
+	}
+	return notFound()
+}
+
 // serveNamed serves an entry document, or what else has a name of its own.
 func (d *delivery) serveNamed(w http.ResponseWriter, r *http.Request) error {
+	switch d.name {
+	case anyMaster:
+		return d.serveMaster(w, r)
+	case cmafMaster:
+		d.name = "master.m3u8"
+	}
 	_, document := entryDocuments[d.name]
 	if !document && scopeOf(d.name) == token.ScopeAll {
 		return notFound() // segments and media playlists have their prefix

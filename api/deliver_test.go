@@ -115,6 +115,7 @@ func newDeliveryRig(t *testing.T, change ...func(*Config)) (*rig, *keyGate) {
 		}
 		r.pubs.add(r.store, hashA, name, kind, []byte(strings.ReplaceAll(doc, "HASH", hashA)), true)
 	}
+	r.pubs.add(r.store, hashA, "eme.m3u8", kindHLS, []byte(masterPlaylist), true)
 	jpeg := aJPEG(t, 320, 180)
 	r.pubs.add(r.store, hashA, "poster.jpg", "image/jpeg", jpeg, true)
 	r.pubs.add(r.store, hashA, "storyboard-0.jpg", "image/jpeg", jpeg, true)
@@ -197,7 +198,16 @@ func TestDeliveryByEachCarrier(t *testing.T) {
 			if part := rig.do("GET", way.path(segmentPath), "", append([]string{"Range: bytes=0-4"}, way.headers...)...); part.StatusCode != 206 || string(part.body) != "01234" {
 				t.Errorf("range: %d", part.StatusCode)
 			}
-			for _, p := range []string{"manifest.mpd", "master.m3u8", "poster.jpg", "storyboard.vtt", "storyboard-0.jpg", "text/en/full.vtt", testPrefix + "/poster.jpg"} {
+			cmaf := rig.do("GET", way.path("cmaf/master.m3u8"), "", way.headers...)
+			if want := "\n../" + way.child + testPrefix + "/cmaf/720p/media.m3u8"; cmaf.StatusCode != 200 || !strings.Contains(string(cmaf.body), want) {
+				t.Errorf("cmaf: %d %s", cmaf.StatusCode, cmaf.body)
+			}
+			// One address for all players: of an encrypted title the output with AES-128.
+			any := rig.do("GET", way.path("master.m3u8"), "", way.headers...)
+			if want := "\n" + way.child + testPrefix + "/ts/720p/media.m3u8"; any.StatusCode != 200 || !strings.Contains(string(any.body), want) {
+				t.Errorf("any: %d %s", any.StatusCode, any.body)
+			}
+			for _, p := range []string{"manifest.mpd", "eme.m3u8", "poster.jpg", "storyboard.vtt", "storyboard-0.jpg", "text/en/full.vtt", testPrefix + "/poster.jpg"} {
 				if a := rig.do("GET", way.path(p), "", way.headers...); a.StatusCode != 200 {
 					t.Errorf("%s: %d %s", p, a.StatusCode, a.body)
 				}
@@ -443,7 +453,7 @@ func TestPlaybackDocument(t *testing.T) {
 		{"name":"ts","master_playlist":"https://v.example/stream/%[1]s/ts/master.m3u8","scheme":"aes-128","container":"mpegts"}]}}`, hashA)
 	a := rig.do("GET", "/v1/p/"+pkPrivate+"/playback.json", "", "Authorization: Bearer "+gate.good(t, pkPrivate))
 	for _, want := range []string{
-		`"master_playlist":"master.m3u8","manifest":"manifest.mpd","scheme":"cbcs"`, `"master_playlist":"ts/master.m3u8","manifest":null`,
+		`"master_playlist":"cmaf/master.m3u8","manifest":"manifest.mpd","scheme":"cbcs"`, `"master_playlist":"ts/master.m3u8","manifest":null`,
 		`"poster":"poster.jpg"`, `"storyboard":"storyboard.vtt"`, `"duration_seconds":12.5`, `"scopes":["v"]`,
 	} {
 		if a.StatusCode != 200 || !strings.Contains(string(a.body), want) {

@@ -80,7 +80,9 @@ func playbackOutputs(asset Asset) ([]playbackOutput, float64, error) {
 	}
 	out := []playbackOutput{}
 	for _, o := range results.Streaming.Outputs {
-		o.MasterPlaylist = relativeEntry(o.MasterPlaylist, asset.Hash)
+		if o.MasterPlaylist = relativeEntry(o.MasterPlaylist, asset.Hash); o.MasterPlaylist == anyMaster {
+			o.MasterPlaylist = cmafMaster
+		}
 		if o.Manifest != nil {
 			relative := relativeEntry(*o.Manifest, asset.Hash)
 			o.Manifest = &relative
