@@ -210,15 +210,19 @@ function wireControls() {
   $('mute').onclick = () => { video.muted = !video.muted; };
   $('fullscreen').onclick = () => (document.fullscreenElement ? document.exitFullscreen() : $('stage').requestFullscreen()).catch(() => {});
   $('retry').onclick = () => location.reload();
-  video.onvolumechange = () => { $('mute').textContent = video.muted ? '🔇' : '🔊'; };
-  video.onplay = () => { $('play').textContent = '⏸'; $('start').hidden = true; tell('play'); };
-  video.onpause = () => { $('play').textContent = '▶'; tell('pause'); };
+  video.onvolumechange = () => { $('mute').textContent = video.muted ? 'Sound' : 'Mute'; };
+  video.onplay = () => { $('play').textContent = 'Pause'; $('start').hidden = true; tell('play'); };
+  video.onpause = () => { $('play').textContent = 'Play'; tell('pause'); };
   video.onended = () => tell('ended');
   const seek = $('seek');
-  video.ondurationchange = () => { seek.max = Number.isFinite(video.duration) ? video.duration : 0; };
-  video.ontimeupdate = () => {
+  const showTime = () => {
     if (!seek.matches(':active')) seek.value = video.currentTime;
     $('time').textContent = `${clock(video.currentTime)} / ${clock(video.duration)}`;
+  };
+  video.ontimeupdate = showTime;
+  video.ondurationchange = () => {
+    seek.max = Number.isFinite(video.duration) ? video.duration : 0;
+    showTime();
   };
   seek.oninput = () => { video.currentTime = Number(seek.value); };
   addEventListener('keydown', (e) => {
