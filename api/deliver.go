@@ -45,7 +45,7 @@ func (s *server) getDelivery(w http.ResponseWriter, r *http.Request) error {
 	if named {
 		prefix, name = "", path
 	}
-	grant, c, err := s.admit(r, pk, scopeOf(name), true)
+	grant, c, err := s.admit(r, pk, scopeOfName(name), true)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (d *delivery) serveNamed(w http.ResponseWriter, r *http.Request) error {
 		d.name = "master.m3u8"
 	}
 	_, document := entryDocuments[d.name]
-	if !document && scopeOf(d.name) == token.ScopeAll {
+	if !document && scopeOfName(d.name) == token.ScopeAll {
 		return notFound() // segments and media playlists have their prefix
 	}
 	prefix, obj, err := d.find(r, d.name)
@@ -196,14 +196,21 @@ func (d *delivery) serveNamed(w http.ResponseWriter, r *http.Request) error {
 	return d.serveObject(w, r, prefix, obj)
 }
 
-// find looks an object up in the published generation.
+// find looks up what has a fixed address: an entry document in the published
+// generation, anything else in the current parts.
 func (d *delivery) find(r *http.Request, name string) (prefix string, obj Object, err error) {
 	entry, err := d.server.entry(r, d.grant.Hash)
 	if err != nil {
 		return "", Object{}, err
 	}
-	obj, err = d.object(r, d.grant.Hash, entry.Prefix, name)
-	return entry.Prefix, obj, err
+	prefix = entry.Prefix
+	if _, document := entryDocuments[name]; !document {
+		if prefix, err = d.partPrefix(r, d.grant.Hash, name, entry); err != nil {
+			return "", Object{}, err
+		}
+	}
+	obj, err = d.object(r, d.grant.Hash, prefix, name)
+	return prefix, obj, err
 }
 
 const (

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"image"
@@ -117,12 +118,21 @@ func newDeliveryRig(t *testing.T, change ...func(*Config)) (*rig, *keyGate) {
 	}
 	r.pubs.add(r.store, hashA, "eme.m3u8", kindHLS, []byte(masterPlaylist), true)
 	jpeg := aJPEG(t, 320, 180)
-	r.pubs.add(r.store, hashA, "poster.jpg", "image/jpeg", jpeg, true)
-	r.pubs.add(r.store, hashA, "storyboard-0.jpg", "image/jpeg", jpeg, true)
-	r.pubs.add(r.store, hashA, "storyboard.vtt", "text/vtt", []byte(storyboardVTT), true)
-	r.pubs.add(r.store, hashA, "static/720p.mp4", "video/mp4", []byte(segment), true)
-	r.pubs.add(r.store, hashA, "text/en/full.vtt", "text/vtt", []byte("WEBVTT\n"), true)
+	r.addPart(hashA, "poster.jpg", "image/jpeg", jpeg)
+	r.addPart(hashA, "storyboard-0.jpg", "image/jpeg", jpeg)
+	r.addPart(hashA, "storyboard.vtt", "text/vtt", []byte(storyboardVTT))
+	r.addPart(hashA, "static/720p.mp4", "video/mp4", []byte(segment))
+	r.addPart(hashA, "text/en/full.vtt", "text/vtt", []byte("WEBVTT\n"))
 	return r, g
+}
+
+// addPart adds an object of a current part.
+func (r *rig) addPart(hash, name, kind string, data []byte) {
+	first, _, _ := strings.Cut(name, "/")
+	r.pubs.objects[objectKey(hash, testPart, name)] = Object{
+		Name: name, ContentType: kind, Size: int64(len(data)), SHA256: sha256.Sum256(data), Encrypted: true, Kind: first,
+	}
+	r.store.data[objectKey(hash, testPart, name)] = data
 }
 
 const storyboardVTT = "WEBVTT\n\n00:00.000 --> 00:05.000\nstoryboard-0.jpg#xywh=0,0,160,90\n\n00:05.000 --> 00:10.000\nstoryboard-0.jpg#xywh=160,0,160,90\n"
@@ -207,7 +217,7 @@ func TestDeliveryByEachCarrier(t *testing.T) {
 			if want := "\n" + way.child + testPrefix + "/ts/720p/media.m3u8"; any.StatusCode != 200 || !strings.Contains(string(any.body), want) {
 				t.Errorf("any: %d %s", any.StatusCode, any.body)
 			}
-			for _, p := range []string{"manifest.mpd", "eme.m3u8", "poster.jpg", "storyboard.vtt", "storyboard-0.jpg", "text/en/full.vtt", testPrefix + "/poster.jpg"} {
+			for _, p := range []string{"manifest.mpd", "eme.m3u8", "poster.jpg", "storyboard.vtt", "storyboard-0.jpg", "text/en/full.vtt", testPart + "/poster.jpg"} {
 				if a := rig.do("GET", way.path(p), "", way.headers...); a.StatusCode != 200 {
 					t.Errorf("%s: %d %s", p, a.StatusCode, a.body)
 				}
@@ -226,8 +236,8 @@ func TestDeliveryScopes(t *testing.T) {
 	rig, gate := newDeliveryRig(t)
 	paths := map[string]string{
 		"master.m3u8": "v", "manifest.mpd": "v", segmentPath: "v", testPrefix + "/ts/720p/media.m3u8": "v", "playback.json": "v",
-		"key": "vk", "poster.jpg": "vt", testPrefix + "/poster.jpg": "vt", "thumbnail.jpg": "vt", "storyboard.vtt": "vs", "storyboard-0.jpg": "vs",
-		testPrefix + "/storyboard-0.jpg": "vs", "text/en/full.vtt": "vc", testPrefix + "/text/en/full.vtt": "vc", "static/720p.mp4": "d", testPrefix + "/static/720p.mp4": "d",
+		"key": "vk", "poster.jpg": "vt", testPart + "/poster.jpg": "vt", "thumbnail.jpg": "vt", "storyboard.vtt": "vs", "storyboard-0.jpg": "vs",
+		testPart + "/storyboard-0.jpg": "vs", "text/en/full.vtt": "vc", testPart + "/text/en/full.vtt": "vc", "static/720p.mp4": "d", testPart + "/static/720p.mp4": "d",
 	}
 	for _, scope := range []string{"v", "k", "t", "s", "c", "d"} {
 		bearer := "Authorization: Bearer " + gate.mint(t, token.Claims{Subject: pkPrivate, Audience: []string{scope}})
@@ -500,10 +510,11 @@ func TestThumbnails(t *testing.T) {
 		}
 	}
 	// Without a storyboard it is the poster, without both nothing.
-	delete(rig.pubs.objects, objectKey(hashA, testPrefix, "storyboard.vtt"))
+	delete(rig.pubs.objects, objectKey(hashA, testPart, "storyboard.vtt"))
 	if a := rig.do("GET", "/v1/p/"+pkPrivate+"/thumbnail.png?time=7", "", bearer); a.StatusCode != 200 {
 		t.Errorf("no storyboard: %d", a.StatusCode)
 	}
+	delete(rig.pubs.objects, objectKey(hashA, testPart, "poster.jpg"))
 	delete(rig.pubs.objects, objectKey(hashA, testPrefix, "poster.jpg"))
 	if a := rig.do("GET", "/v1/p/"+pkPrivate+"/thumbnail.png", "", bearer); a.StatusCode != 404 {
 		t.Errorf("no picture: %d", a.StatusCode)

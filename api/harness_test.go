@@ -36,6 +36,7 @@ const (
 	testSecret = "0123456789abcdef0123456789abcdef"
 	testOrigin = "https://player.example.com"
 	testPrefix = "0011223344556677-1"
+	testPart   = "8899aabbccddeeff-2" // the prefix of parts
 )
 
 var (
@@ -239,6 +240,12 @@ func specPath(path string) (string, bool) {
 		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
+	case len(segments) == 4 && segments[3] == "repackage" && strings.HasPrefix(path, "/api/media/"):
+		return "/api/media/{hash}/repackage", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "parts":
+		return "/api/media/{hash}/parts", true
+	case len(segments) == 6 && strings.HasPrefix(path, "/api/media/") && segments[5] == "retry":
+		return "/api/media/{hash}/parts/{kind}/retry", true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/media/"):
 		return "/api/media/{hash}", true
 	case len(segments) == 3 && segments[2] != "" && strings.HasPrefix(path, "/api/jobs/"):
@@ -278,7 +285,8 @@ func specPath(path string) (string, bool) {
 func init() {
 	for _, kind := range []string{
 		"application/vnd.apple.mpegurl", "application/dash+xml", "video/mp4", "video/iso.segment", "video/mp2t", "audio/mp4", "image/jpeg",
-		"text/event-stream", "text/vtt", "image/png", "image/webp", "text/html", "text/css", "text/javascript",
+		"image/webp", "image/gif", "image/png", "text/vtt", "text/html", "text/css", "text/javascript",
+		"text/event-stream",
 	} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
 	}

@@ -94,9 +94,9 @@ func (s *server) viewerRequest(r *http.Request, c credential, pathID string, sco
 // A-Z a-z 0-9 _ -, and not that of a hash.
 func isPlaybackKey(s string) bool { return access.IsPlaybackKeyID(s) }
 
-// scopeOf says what an object shows, by its name within a publication. Nothing
+// scopeOfName says what an object shows, by its name within a publication. Nothing
 // else is known of it before the gate has decided.
-func scopeOf(name string) byte {
+func scopeOfName(name string) byte {
 	first, _, _ := strings.Cut(name, "/")
 	switch {
 	case first == "text":

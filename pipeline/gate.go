@@ -47,7 +47,7 @@ type packed struct {
 }
 
 func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
-	n := int(math.Ceil(src.Duration.Seconds() / plan.SegmentSeconds))
+	n := plan.segments(src.Duration.Seconds())
 	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}}
 	// The very last segments are left to verify, which knows them.
 	if n >= 2 {
@@ -220,6 +220,9 @@ func (g *gate) checkEncode() error {
 		} else if full > 0 && frames != (full+1)/2 {
 			return verifyError(fmt.Errorf("%s has %d frames, half of %d was due", r.Name, frames, full))
 		}
+	}
+	if err := g.plan.checkKeyFrames(g.rs); err != nil {
+		return verifyError(err)
 	}
 	return g.checkDurations()
 }

@@ -49,7 +49,7 @@ type Job struct {
 	Queue       string
 	Hash        string
 	Source      string
-	Options     json.RawMessage // pipeline.Options with every default spelled out
+	Options     json.RawMessage // pipeline.Options with every default spelled out, or those of the part
 	CallbackURL string
 	State       State
 	Stage       string  // of the current or last attempt; empty before the first
@@ -66,6 +66,11 @@ type Job struct {
 	ErrorCode    string
 	ErrorMessage string
 	Results      json.RawMessage // once succeeded
+
+	PartKind, PartName string          // of the part that it makes; empty: a film
+	ParentID           string          // the job that asked for it; empty: a request
+	Metadata           json.RawMessage // of the client; nil: none
+	Parts              json.RawMessage // what it asked for beside the film, a list; nil: nothing. Only from Get, GetMany and List
 
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
@@ -103,4 +108,8 @@ type Keys interface {
 // Activator makes the keys of an attempt active within tx and says how many.
 type Activator interface {
 	Activate(ctx context.Context, tx pgx.Tx, jobID string, attempt int) (int64, error)
+
+	// RetireOthers lets all active keys of an asset but those of the job be
+	// served for some time more, and no longer; the last thing in tx.
+	RetireOthers(ctx context.Context, tx pgx.Tx, hash, jobID string, after time.Duration) (int64, error)
 }

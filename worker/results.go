@@ -21,8 +21,9 @@ type results struct {
 	VideoTracks     []videoResult     `json:"video_tracks"`
 	AudioTracks     []audioResult     `json:"audio_tracks"`
 	Encryption      *encryptionResult `json:"encryption,omitempty"`
-	Poster          string            `json:"poster,omitempty"` // URL
-	Stages          []stageResult     `json:"stages"`
+	// PassthroughRefused says why the source's own pictures are no rendition.
+	PassthroughRefused string        `json:"passthrough_refused,omitempty"`
+	Stages             []stageResult `json:"stages"`
 }
 
 type streamingResult struct {
@@ -53,6 +54,7 @@ type videoResult struct {
 	Bandwidth        int64   `json:"bandwidth"`         // bit/s of the worst segment
 	AverageBandwidth int64   `json:"average_bandwidth"` // bit/s
 	Frames           int64   `json:"frames"`
+	Copied           bool    `json:"copied,omitempty"` // the source's own pictures
 	Bytes            int64   `json:"bytes"`
 	DurationSeconds  float64 `json:"duration_seconds"`
 }
@@ -97,11 +99,11 @@ type stageResult struct {
 
 // buildResults describes a presentation that will be published under baseURL.
 // keys are by output name, nil for a clear asset.
-func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys map[string]keystore.Key) (json.RawMessage, error) {
+func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[string]keystore.Key) (json.RawMessage, error) {
 	root := baseURL + "/stream/" + hash + "/"
 	r := results{
 		Hash: hash, DurationSeconds: p.Duration.Seconds(), SourceBytes: p.SourceBytes,
-		Bytes: p.Bytes, Objects: len(p.Objects),
+		Bytes: p.Bytes, Objects: len(p.Objects), PassthroughRefused: p.NotCopied,
 		Streaming:   streamingResult{Protocol: "hls", Encrypted: len(keys) > 0, Outputs: []outputResult{}},
 		VideoTracks: []videoResult{}, AudioTracks: []audioResult{}, Stages: []stageResult{},
 	}
@@ -111,7 +113,6 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 		}
 		return base + name
 	}
-	r.Poster = url(root+prefix+"/", p.Poster)
 	for _, o := range p.Outputs {
 		r.Streaming.Outputs = append(r.Streaming.Outputs, outputResult{
 			Name: o.Name, MasterPlaylist: url(root, o.MasterPlaylist), Manifest: url(root, o.Manifest),
@@ -133,7 +134,7 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 		r.VideoTracks = append(r.VideoTracks, videoResult{
 			Output: v.Output, Rung: v.Rung, Codec: v.Codec, Width: v.Width, Height: v.Height,
 			FrameRate: v.FrameRate, Bandwidth: v.Bandwidth, AverageBandwidth: v.AverageBandwidth,
-			Frames: v.Frames, Bytes: v.Bytes, DurationSeconds: v.Duration.Seconds(),
+			Frames: v.Frames, Copied: v.Copied, Bytes: v.Bytes, DurationSeconds: v.Duration.Seconds(),
 		})
 	}
 	for _, a := range p.Audio {

@@ -10,6 +10,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       └─────► internal/webhook
  ├──► api ─────► keystore, token, internal/cenc, internal/picture, internal/access ─► token, pgx
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
+ ├──► internal/verify ─► internal/sandbox  (a strict client: it shares no code with the pipeline)
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
@@ -31,6 +32,7 @@ var Allowed = map[string][]string{
 	"internal/access":     {"token"},
 	"migrations":          {},
 	"internal/sandbox":    {"internal/proc"},
+	"internal/verify":     {"internal/proc", "internal/sandbox"},
 	"internal/player":     {},
 	"internal/localstack": {},
 	"keystore/audit":      {},
