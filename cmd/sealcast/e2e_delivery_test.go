@@ -133,6 +133,13 @@ func TestE2EDelivery(t *testing.T) {
 
 	t.Run("on the player page", func(t *testing.T) { r.watch(t, hash, tok) })
 
+	t.Run("inside another page", func(t *testing.T) {
+		gone := r.token(hash, time.Second)
+		time.Sleep(1100 * time.Millisecond) // exp has whole seconds
+		r.embedded(t, gone, tok)
+	})
+	t.Run("in the console", func(t *testing.T) { r.console(t, hash) })
+
 	if log := p.out.String(); strings.Contains(log, tok) || strings.Contains(log, tok[strings.LastIndexByte(tok, '.')+1:]) {
 		t.Error("a token stands in the log")
 	}
@@ -154,17 +161,18 @@ func (r *rig) watch(t *testing.T, hash, tok string) {
 	short := r.token(hash, 14*time.Second)
 	gone := r.token(hash, time.Second)
 	time.Sleep(1100 * time.Millisecond) // exp has whole seconds
-	w := browsertest.Walk(t, os.Getenv("WATCH_SHOTS"), 150*time.Second, []browsertest.Step{
+	w := browsertest.Walk(t, os.Getenv("WATCH_SHOTS"), 4*time.Minute, []browsertest.Step{
 		{Name: "open", Fresh: true, Goto: page + "#token=" + tok, Until: ready, Value: `sealcast.engine`},
 		{Name: "ready", Shot: true, Value: `[document.querySelector('video').poster.slice(0, 5), document.getElementById('validity').textContent]`},
-		{Name: "play", Value: play, Until: ``},
+		{Name: "play", Value: play},
 		{Name: "plays", Until: `sealcast.currentTime > 3`, Value: `sealcast.levels.length`, Shot: true},
 		{Name: "shaka", Fresh: true, Goto: page + "?output=cmaf#token=" + tok, Until: ready, Value: `sealcast.engine`},
 		{Name: "shaka plays", Value: play},
 		{Name: "shaka played", Until: `sealcast.currentTime > 3`},
 		// The token runs out while it plays; the page that renews is asked in time.
 		{Name: "renew", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + short, Until: ready},
-		{Name: "renewing", Value: play, Until: `sealcast.renewals > 0 && sealcast.currentTime > 5`},
+		{Name: "renewing", Value: play},
+		{Name: "renewed", Until: `sealcast.renewals > 0 && sealcast.currentTime > 5`},
 		// One that has run out is renewed before anything is shown.
 		{Name: "late", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + gone, Until: ready, Value: `sealcast.renewals`},
 		{Name: "expired", Fresh: true, Goto: page + "#token=" + gone, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`, Shot: true},

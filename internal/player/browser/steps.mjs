@@ -28,12 +28,13 @@ process.on('SIGTERM', () => finish('stopped by a signal'));
 
 async function finish(why) {
   if (over) return; // closing the browser makes whatever is under way fail, too
-  over = true;
+  over = true; // the walk stops where it is
+  const at = name;
   clearTimeout(deadline);
   if (why) {
     await Promise.race([page?.screenshot({ path: join(plan.dir, 'failed.png') }).catch(() => {}), sleep(3000)]);
     const seen = await Promise.race([page?.evaluate('document.body?.innerText').catch(String), sleep(2000, 'the page hangs')]);
-    emit('fail', { name, text: `${why}; the page shows: ${seen}` });
+    emit('fail', { name: at, text: `${why}; the page shows: ${seen}` });
   } else emit('done', {});
   await browser?.close().catch(() => {});
   process.exitCode = why ? 1 : 0;
@@ -45,6 +46,7 @@ async function tab(init) {
   if (init) await context.addInitScript({ content: init });
   page = await context.newPage();
   page.on('console', (m) => { if (m.type() === 'error' || m.type() === 'warning') emit('console', { name, text: m.text() }); });
+  page.on('crash', () => finish('the page crashed'));
   page.on('pageerror', (e) => emit('console', { name, text: String(e) }));
   page.on('request', (r) => {
     const h = r.headers();
@@ -63,7 +65,10 @@ async function walk(s) {
     const box = await page.locator(s.hover[0]).boundingBox();
     await page.mouse.move(box.x + box.width * s.hover[1], box.y + box.height / 2);
   }
-  while (s.until && !over && !await page.evaluate(s.until)) await sleep(100);
+  while (s.until && !await page.evaluate(s.until)) {
+    await sleep(100);
+    if (over) return;
+  }
   if (s.value) emit('value', { name, value: await page.evaluate(s.value) });
   if (s.shot) await page.screenshot({ path: join(plan.dir, `${name}.png`) });
 }
@@ -73,10 +78,13 @@ try {
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
     headless: true,
     chromiumSandbox: false,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
   });
-  for (const s of plan.steps) await walk(s);
+  for (const s of plan.steps) {
+    await walk(s);
+    if (over) break;
+  }
   await finish('');
 } catch (e) {
   await finish(String(e?.message ?? e));
