@@ -253,8 +253,11 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
 		Gate:    gate,
-		Keys:    p.keys,
-		Audit:   p.journal,
+		Admin:   gate,
+
+		Environment: string(p.cfg.Viewer.Environment),
+		Keys:        p.keys,
+		Audit:       p.journal,
 		Jobs: jobService{
 			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
 			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
