@@ -108,7 +108,7 @@ func TestE2EDelivery(t *testing.T) {
 			}
 		}
 		for name, url := range map[string]string{
-			"nothing": base + "p/film-one/master.m3u8", "another's": base + "p/film-one/t/" + r.token(strings.Repeat("0", 64), time.Minute) + "/master.m3u8",
+			"nothing": base + "p/film-one/master.m3u8", "another's": base + "p/film-one/t/" + r.token(strings.Repeat("0", 64), 10*time.Minute) + "/master.m3u8",
 		} {
 			if frames, err := ffmpegPlays(t, url); err == nil {
 				t.Errorf("%s: %d pictures", name, frames)
@@ -177,7 +177,7 @@ func (r *rig) watch(t *testing.T, hash, tok string) {
 		{Name: "late", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + gone, Until: ready, Value: `sealcast.renewals`},
 		{Name: "expired", Fresh: true, Goto: page + "#token=" + gone, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`, Shot: true},
 		{Name: "none", Fresh: true, Goto: page, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
-		{Name: "another's", Fresh: true, Goto: page + "#token=" + r.token(strings.Repeat("0", 64), time.Minute), Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
+		{Name: "another's", Fresh: true, Goto: page + "#token=" + r.token(strings.Repeat("0", 64), 10*time.Minute), Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
 		{Name: "public", Fresh: true, Goto: r.env["BASE_URL"] + "/watch/film-open", Until: ready, Value: `document.getElementById('validity').textContent`},
 	})
 	for step, want := range map[string]string{
