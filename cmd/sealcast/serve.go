@@ -141,6 +141,9 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
+	if cfg.KEK.File != "" {
+		start = append(start, p.reloadKEKs)
+	}
 	for _, f := range append(start, dispatcher.Run) {
 		group.Go(func() error { return f(ctx) })
 	}
@@ -212,6 +215,7 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		Keys:             p.keys,
 		Pipeline:         runner,
 		Parts:            runner,
+		Plans:            runner,
 		Wake:             dispatcher.Wake,
 		BaseURL:          string(p.cfg.Public.BaseURL),
 		Concurrency:      int(p.cfg.Work.Concurrency),
