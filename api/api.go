@@ -76,20 +76,35 @@ type JobService interface {
 	Cancel(ctx context.Context, id string) (job Job, done bool, err error)
 	// Retry queues a failed or cancelled job again.
 	Retry(ctx context.Context, id string) (Job, error)
+	// RetryPart does so with the newest job of a part; ErrNotFound when there is none.
+	RetryPart(ctx context.Context, hash, kind, name string) (Job, error)
 }
 
 // Publications looks published generations up. Nothing there is ErrNotFound.
 type Publications interface {
 	Entry(ctx context.Context, hash string) (Entry, error)
 	Object(ctx context.Context, hash, prefix, name string) (Object, error)
+	// PartObject finds an object of the current parts by its name alone and
+	// gives its prefix.
+	PartObject(ctx context.Context, hash, name string) (prefix string, err error)
 }
 
-// Entry is the published generation of an asset.
+// Entry is the published generation of an asset, with its current parts.
 type Entry struct {
 	Prefix     string // of its object keys: stream/<hash>/<prefix>/<name>
 	Generation int
 	Encrypted  bool
 	Private    bool // /stream/{hash} has nothing of it
+	Parts      []Part
+}
+
+// Part is what belongs to an asset beside its film: a cover, a storyboard.
+type Part struct {
+	Kind, Name string
+	Prefix     string // of its object keys
+	JobID      string // of the job that made it
+	At         time.Time
+	Facts      json.RawMessage // an object, of each kind its own
 }
 
 // Object is an entry of a publication's inventory.
@@ -98,8 +113,9 @@ type Object struct {
 	ContentType string
 	Size        int64 // bytes
 	SHA256      [32]byte
-	Encrypted   bool // of an encrypted title
-	Private     bool // of a private one
+	Encrypted   bool   // of an encrypted title
+	Private     bool   // of a private one
+	Kind        string // of the part that it belongs to; empty: the film
 }
 
 // Objects reads n bytes of an object from offset off on.
@@ -124,6 +140,10 @@ type Job struct {
 	Attempt                 int
 	ErrorCode, ErrorMessage string          // empty: no error
 	Results                 json.RawMessage // nil: none yet
+	PartKind, PartName      string          // what it makes; empty: a film
+	ParentID                string          // the job that asked for it; empty: a request
+	Metadata                json.RawMessage // of the client; nil: none
+	Parts                   json.RawMessage // a list, of what it asked for beside the film; nil: nothing
 	CreatedAt               time.Time
 	StartedAt, FinishedAt   *time.Time
 }
@@ -215,6 +235,8 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/api/media/{hash}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getAsset},
 		{method: "PATCH", path: "/api/media/{hash}", limit: 4 << 10, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchAsset},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
+		{method: "GET", path: partsPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.listParts},
+		{method: "POST", path: retryPartPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryPart},
 		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
 		{method: "POST", path: "/api/jobs/{id}/retry", timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryJob},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},

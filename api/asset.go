@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 )
@@ -13,6 +14,8 @@ type Assets interface {
 	List(ctx context.Context, after *AssetPosition, limit int) ([]Asset, error) // published ones, newest first
 	SetPolicy(ctx context.Context, hash string, change PolicyChange, by Caller) (Asset, error)
 	Delete(ctx context.Context, hash string, by Caller) (Deletion, error)
+	// Parts lists what belongs to an asset beside its film, as JSON.
+	Parts(ctx context.Context, hash string) (json.RawMessage, error)
 }
 
 // Caller says who sent a request, for the audit log.

@@ -86,6 +86,13 @@ func (f *fakeAssets) Delete(_ context.Context, hash string, by Caller) (Deletion
 	return f.answer, nil
 }
 
+func (f *fakeAssets) Parts(_ context.Context, hash string) (json.RawMessage, error) {
+	if hash != hashA {
+		return json.RawMessage(`[]`), f.err
+	}
+	return json.RawMessage(`[{"kind":"cover","name":null,"job_id":"j","state":"ready","error":null,"results":{}}]`), f.err
+}
+
 func TestDeleteMedia(t *testing.T) {
 	rig := newRig(t)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -64,10 +64,13 @@ func objectKey(hash, prefix, name string) string {
 }
 
 func (f *fakePublications) add(s *fakeObjects, hash, name, kind string, data []byte, encrypted bool) {
-	key := objectKey(hash, testPrefix, name)
-	f.objects[key] = Object{
-		Name: name, ContentType: kind, Size: int64(len(data)), SHA256: sha256.Sum256(data), Encrypted: encrypted,
-	}
+	f.put(s, hash, testPrefix, Object{Name: name, ContentType: kind, Encrypted: encrypted}, data)
+}
+
+func (f *fakePublications) put(s *fakeObjects, hash, prefix string, o Object, data []byte) {
+	key := objectKey(hash, prefix, o.Name)
+	o.Size, o.SHA256 = int64(len(data)), sha256.Sum256(data)
+	f.objects[key] = o
 	s.data[key] = data
 }
 
@@ -83,6 +86,18 @@ func (f *fakePublications) Entry(_ context.Context, hash string) (Entry, error) 
 		return e, ErrNotFound
 	}
 	return e, nil
+}
+
+func (f *fakePublications) PartObject(_ context.Context, hash, name string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return "", f.err
+	}
+	if o, ok := f.objects[objectKey(hash, testPart, name)]; ok && o.Kind != "" {
+		return testPart, nil
+	}
+	return "", ErrNotFound
 }
 
 func (f *fakePublications) Object(_ context.Context, hash, prefix, name string) (Object, error) {

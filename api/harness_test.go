@@ -35,6 +35,7 @@ const (
 	testSecret = "0123456789abcdef0123456789abcdef"
 	testOrigin = "https://player.example.com"
 	testPrefix = "0011223344556677-1"
+	testPart   = "8899aabbccddeeff-2" // the prefix of parts
 )
 
 var (
@@ -216,6 +217,10 @@ func specPath(path string) (string, bool) {
 		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "parts":
+		return "/api/media/{hash}/parts", true
+	case len(segments) == 6 && strings.HasPrefix(path, "/api/media/") && segments[5] == "retry":
+		return "/api/media/{hash}/parts/{kind}/retry", true
 	case len(segments) == 3 && strings.HasPrefix(path, "/api/media/"):
 		return "/api/media/{hash}", true
 	case len(segments) == 3 && segments[2] != "" && strings.HasPrefix(path, "/api/jobs/"):
@@ -235,6 +240,7 @@ func specPath(path string) (string, bool) {
 func init() {
 	for _, kind := range []string{
 		"application/vnd.apple.mpegurl", "application/dash+xml", "video/mp4", "video/iso.segment", "video/mp2t", "audio/mp4", "image/jpeg",
+		"image/webp", "image/gif", "text/vtt",
 		"text/event-stream",
 	} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)

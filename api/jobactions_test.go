@@ -38,6 +38,10 @@ func (f *fakeJobs) Retry(ctx context.Context, id string) (Job, error) {
 	return job, nil
 }
 
+func (f *fakeJobs) RetryPart(ctx context.Context, _, kind, name string) (Job, error) {
+	return f.Retry(ctx, kind+name)
+}
+
 func TestCancelAndRetryJob(t *testing.T) {
 	rig := newRig(t)
 	at := time.Unix(1, 0).UTC()

@@ -19,7 +19,7 @@ import (
 var jobIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
 
 // jobMembers are the names of a submission beside its type.
-var jobMembers = []string{"hash", "source", "options", "callback_url", "private"}
+var jobMembers = []string{"hash", "source", "options", "callback_url", "private", "metadata"}
 
 // postJob accepts a job. An identical request gives the same job, and the same
 // answer: 202.
@@ -178,6 +178,7 @@ type wireJob struct {
 	Type       string          `json:"type"`
 	Hash       string          `json:"hash"`
 	Source     string          `json:"source"`
+	Metadata   json.RawMessage `json:"metadata"`
 	State      string          `json:"state"`
 	Stage      *string         `json:"stage"`
 	Progress   float64         `json:"progress"`
@@ -185,9 +186,18 @@ type wireJob struct {
 	Attempt    int             `json:"attempt"`
 	Error      *wireJobError   `json:"error"`
 	Results    json.RawMessage `json:"results"`
+	Part       *wirePart       `json:"part"`
+	ParentID   *string         `json:"parent_id"`
+	Parts      json.RawMessage `json:"parts"`
 	CreatedAt  time.Time       `json:"created_at"`
 	StartedAt  *time.Time      `json:"started_at"`
 	FinishedAt *time.Time      `json:"finished_at"`
+}
+
+// wirePart names what a job makes beside a film.
+type wirePart struct {
+	Kind string  `json:"kind"`
+	Name *string `json:"name"`
 }
 
 type wireJobError struct {
@@ -203,8 +213,13 @@ func (j Job) wire() wireJob {
 	w := wireJob{
 		ID: j.ID, Type: j.Type, Hash: j.Hash, Source: j.Source, State: j.State,
 		Progress: j.Progress, ETASeconds: j.ETASeconds, Attempt: j.Attempt, Results: j.Results,
+		Metadata: j.Metadata, Parts: j.Parts,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
 	}
+	if j.PartKind != "" {
+		w.Part = &wirePart{Kind: j.PartKind, Name: optional(j.PartName)}
+	}
+	w.ParentID = optional(j.ParentID)
 	if j.Stage != "" {
 		w.Stage = &j.Stage
 	}
@@ -212,6 +227,13 @@ func (j Job) wire() wireJob {
 		w.Error = &wireJobError{j.ErrorCode, j.ErrorMessage, w.Stage}
 	}
 	return w
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // writeJSON answers with what no cache may keep.

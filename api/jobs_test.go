@@ -142,12 +142,15 @@ func TestGetJob(t *testing.T) {
 	rig.jobs.byID["a:b.c_d-1"] = Job{
 		ID: "a:b.c_d-1", Type: "video:full", Hash: hashA, Source: "x", State: "failed", Stage: "verify", Progress: 99.5, ETASeconds: &eta,
 		Attempt: 2, ErrorCode: "source_broken", ErrorMessage: "The source ends early.", Results: json.RawMessage(`{"a":1}`),
+		ParentID: "p", PartKind: "text", PartName: "en", Metadata: json.RawMessage(`{"b":2}`),
+		Parts:     json.RawMessage(`[{"kind":"cover","name":null,"job_id":null,"state":"pending","error":null,"results":null}]`),
 		CreatedAt: at, StartedAt: &at, FinishedAt: &at,
 	}
 	key := "X-API-Key: " + testAPIKey
 	a := rig.do("GET", "/api/jobs/a:b.c_d-1", "", key)
-	want := `{"id":"a:b.c_d-1","type":"video:full","hash":"` + hashA + `","source":"x","state":"failed","stage":"verify","progress":99.5,` +
+	want := `{"id":"a:b.c_d-1","type":"video:full","hash":"` + hashA + `","source":"x","metadata":{"b":2},"state":"failed","stage":"verify","progress":99.5,` +
 		`"eta_seconds":1.5,"attempt":2,"error":{"code":"source_broken","message":"The source ends early.","stage":"verify"},"results":{"a":1},` +
+		`"part":{"kind":"text","name":"en"},"parent_id":"p","parts":[{"kind":"cover","name":null,"job_id":null,"state":"pending","error":null,"results":null}],` +
 		`"created_at":"2026-01-02T03:04:05Z","started_at":"2026-01-02T03:04:05Z","finished_at":"2026-01-02T03:04:05Z"}` + "\n"
 	if diff := cmp.Diff(want, string(a.body)); diff != "" || a.StatusCode != http.StatusOK {
 		t.Error(a.StatusCode, diff)

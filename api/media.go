@@ -46,8 +46,9 @@ var (
 
 const maxName = 512 // bytes
 
-// getMedia serves the entry documents and the poster of the published
-// generation, and every object of the inventory under its prefix.
+// getMedia serves the entry documents of the published generation, the objects
+// of the current parts by their names, and every object of the inventory under
+// its prefix.
 func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	hash, path := r.PathValue("hash"), r.PathValue("path")
 	if !isHash(hash) || len(path) > maxName || !namePattern.MatchString(path) {
@@ -59,13 +60,14 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 		return s.getEntry(w, r, hash, path, doc)
 	}
 	prefix, name, _ := strings.Cut(path, "/")
-	if path == posterName {
-		entry, err := s.publicEntry(r, hash)
-		if err != nil {
+	fixed := !prefixPattern.MatchString(prefix)
+	if fixed {
+		var err error
+		if prefix, err = s.prefixOf(r, hash, path); err != nil {
 			return err
 		}
-		prefix, name = entry.Prefix, path
-	} else if !prefixPattern.MatchString(prefix) || name == "" {
+		name = path
+	} else if name == "" {
 		return notFound()
 	}
 	obj, err := s.object(r, hash, prefix, name)
@@ -79,11 +81,11 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 		size: obj.Size, contentType: obj.ContentType, cacheControl: objectControl, etag: etag(obj.SHA256),
 		open: s.opener(hash, prefix, name),
 	}
-	if path == posterName {
+	if fixed {
 		c.cacheControl = entryControl
 	}
 	if isSecret(obj, name) {
-		// A picture out of an encrypted title, in the clear: for viewers only.
+		// Something of an encrypted title, in the clear: for viewers only.
 		if _, err := s.grant(r, hash); err != nil {
 			return err
 		}
@@ -168,6 +170,25 @@ func (s *server) entry(r *http.Request, hash string) (Entry, error) {
 	return entry, s.lookupError(r, err, notPublished())
 }
 
+// prefixOf finds the current part that an object with a fixed address belongs
+// to. Generations of old have a poster of their own.
+func (s *server) prefixOf(r *http.Request, hash, name string) (string, error) {
+	entry, err := s.publicEntry(r, hash)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
+	defer cancel()
+	prefix, err := s.Publications.PartObject(ctx, hash, name)
+	if errors.Is(err, ErrNotFound) && name == posterName {
+		return entry.Prefix, nil
+	}
+	if err == nil && !prefixPattern.MatchString(prefix) {
+		return "", internalError(fmt.Errorf("part has the prefix %q", prefix))
+	}
+	return prefix, s.lookupError(r, err, notFound())
+}
+
 // publicEntry is the entry of a title that /stream serves. A private one is
 // not told from one that is not there: its hash may be known to many.
 func (s *server) publicEntry(r *http.Request, hash string) (Entry, error) {
@@ -197,10 +218,18 @@ func (s *server) lookupError(r *http.Request, err error, missing *Problem) error
 	}
 }
 
+// publicParts are the kinds of parts that say so little of an encrypted title
+// that everybody may have them.
+var publicParts = map[string]bool{"text": true}
+
 // isSecret reports whether an object shows an encrypted title to everybody who
-// gets it: its pictures do, its segments do not.
+// gets it: its parts and pictures do, its segments do not.
 func isSecret(obj Object, name string) bool {
-	return obj.Encrypted && (name == posterName || strings.HasPrefix(strings.ToLower(obj.ContentType), "image/"))
+	if !obj.Encrypted {
+		return false
+	}
+	return obj.Kind != "" && !publicParts[obj.Kind] ||
+		name == posterName || strings.HasPrefix(strings.ToLower(obj.ContentType), "image/")
 }
 
 // etag is a strong entity tag (RFC 9110, 8.8.3).

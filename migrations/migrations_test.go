@@ -77,8 +77,9 @@ func TestApplyTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"adopted_tasks", "asset_policies", "assets", "audit_entries", "audit_head", "audit_log", "content_keys", "goose_db_version", "idempotency_keys", "jobs",
-		"kek_versions", "media_deletions", "outbox", "publication_objects", "publications",
+		"adopted_tasks", "asset_part_objects", "asset_parts", "asset_policies", "assets", "audit_entries", "audit_head", "audit_log",
+		"content_keys", "goose_db_version", "idempotency_keys", "job_parts", "jobs",
+		"kek_versions", "media_deletions", "outbox", "publication_objects", "publications", "verified_sources",
 		"webhook_attempts", "webhook_deliveries",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

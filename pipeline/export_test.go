@@ -13,7 +13,7 @@ import (
 var (
 	EncodeArgs    = encodeArgs
 	PackArgs      = packArgs
-	PosterArgs    = posterArgs
+	CoverArgs     = coverArgs
 	Renditions    = renditions
 	NewPlan       = newPlan
 	ParseProbe    = parseProbe

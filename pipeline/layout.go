@@ -11,7 +11,6 @@ const (
 	manifestCMAF     = "manifest.mpd"
 	masterCMAFAES128 = "cmaf-aes128/master.m3u8"
 	masterTS         = "ts/master.m3u8"
-	posterName       = "poster.jpg"
 )
 
 // cacheForever: object keys lie below a prefix of their own per attempt and
@@ -43,6 +42,12 @@ func contentType(name string) string {
 		return "video/mp2t"
 	case ".jpg":
 		return "image/jpeg"
+	case ".webp":
+		return "image/webp"
+	case ".gif":
+		return "image/gif"
+	case ".vtt":
+		return "text/vtt"
 	}
 	return "application/octet-stream"
 }

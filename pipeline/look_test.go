@@ -130,19 +130,3 @@ func TestSourcesThatSayLittle(t *testing.T) {
 		})
 	}
 }
-
-// A film with much more sound than picture has a poster.
-func TestPosterOfAShortPicture(t *testing.T) {
-	for _, name := range []string{"a.mp4", "a.avi"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l := newLab(t)
-			req := l.request(makeSource(t, name, join(moving("320x240", "25", "2"), tone("40"), words("-c:v mpeg4 -c:a mp2"))...))
-			req.Poster = true
-			p := l.run(req)
-			if body := l.object(req, p.Poster); len(body) < 1000 {
-				t.Errorf("poster of %d bytes", len(body))
-			}
-		})
-	}
-}

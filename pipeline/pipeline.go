@@ -130,11 +130,27 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	}
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
+	a, end, err := r.open(ctx, abort, req)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	p, err := a.run(ctx, abort)
+	r.metrics.observe(a)
+	if err != nil {
+		return nil, a.firstCause(ctx, err)
+	}
+	return p, nil
+}
+
+// open prepares an attempt: nothing runs yet but its watchdog and its endpoint
+// for children, until end is called.
+func (r *Runner) open(ctx context.Context, abort context.CancelCauseFunc, req Request) (a *attempt, end func(), err error) {
 	log := req.Log
 	if log == nil {
 		log = r.cfg.Log
 	}
-	a := &attempt{cfg: r.cfg, box: r.box, metrics: r.metrics, tap: r.tap, planned: r.budget, req: req, log: log, track: newTracker(req.Progress), dog: &watchdog{}}
+	a = &attempt{cfg: r.cfg, box: r.box, metrics: r.metrics, tap: r.tap, planned: r.budget, req: req, log: log, track: newTracker(req.Progress), dog: &watchdog{}}
 	a.gateway = &gateway{store: r.cfg.Sources, abort: abort, dog: a.dog}
 	if !r.cfg.TrustHash {
 		a.gateway.sum = newSourceHash()
@@ -149,28 +165,26 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
 	if err != nil {
-		return nil, asError(err, CodeEncodeFailed, "the attempt could not start")
+		return nil, nil, asError(err, CodeEncodeFailed, "the attempt could not start")
 	}
-	defer loop.close()
 	a.loop = loop
 	go a.dog.run(ctx, r.cfg.StallAfter, abort)
+	return a, loop.close, nil
+}
 
-	p, err := a.run(ctx, abort)
-	r.metrics.observe(a)
-	if err != nil {
-		// The first cause counts, not what broke because of it.
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		if err := a.starvation(err); err != nil {
-			return nil, err
-		}
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			return nil, err
-		}
-		return nil, asError(err, CodeEncodeFailed, "the attempt failed")
+// firstCause gives the reason why an attempt failed: the first cause counts,
+// not what broke because of it.
+func (a *attempt) firstCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
-	return p, nil
+	if err := a.starvation(err); err != nil {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return asError(err, CodeEncodeFailed, "the attempt failed")
 }
 
 func checkRequest(req Request) error {
@@ -227,13 +241,6 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 			gate.durable(ctx, seg)
 		}()
 	}
-	var poster []byte
-	if a.req.Poster {
-		// Before the encode, so that nothing waits for it afterwards.
-		if poster, err = a.makePoster(ctx, src, plan); err != nil {
-			return nil, err
-		}
-	}
 	a.track.enter(StageEncode, percentProbed)
 	encodeEnd, err := a.encodeAndPack(ctx, abort, src, plan, rs)
 	a.sink.close()
@@ -261,16 +268,21 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	}
 	made()
 	a.track.enter(StagePublish, percentVerified)
-	p, err := a.publish(ctx, packed, poster)
+	p, err := a.publish(ctx, packed)
 	if err != nil {
 		return nil, err
 	}
-	p.SourceBytes, p.EncodeEnd = src.Size, encodeEnd
+	p.SourceBytes, p.SourceETag, p.SourceVerified, p.EncodeEnd = src.Size, src.ETag, a.gateway.sum != nil, encodeEnd
 	p.Stages = a.track.finish()
-	a.mu.Lock()
-	p.Children = slices.Clone(a.children)
-	a.mu.Unlock()
+	p.Children = a.usage()
 	return p, nil
+}
+
+// usage returns what the children used.
+func (a *attempt) usage() []ChildUsage {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.children)
 }
 
 func (a *attempt) sourceURL() string { return a.loop.sourceURL() }

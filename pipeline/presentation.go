@@ -22,7 +22,6 @@ type Request struct {
 	SourceKey      string // object key in the source bucket
 	MaxSourceBytes int64  // 0: no limit
 	Options        Options
-	Poster         bool           // make poster.jpg too
 	Nice           int            // priority of the children: 0 is ours, 19 the lowest
 	Light          bool           // with less memory: an attempt before ran out of it
 	Keys           map[string]Key // by output name; empty for clear outputs
@@ -65,16 +64,17 @@ type StageTime struct {
 // Presentation is what an attempt made: everything is in the store, nothing
 // is visible yet.
 type Presentation struct {
-	Duration    time.Duration // of the longest rendition
-	SourceBytes int64
-	Bytes       int64 // of all objects
-	Outputs     []Output
-	Video       []VideoTrack
-	Audio       []AudioTrack
-	Objects     []Object // the inventory
-	Poster      string   // object name, or empty
-	Stages      []StageTime
-	Children    []ChildUsage
+	Duration       time.Duration // of the longest rendition
+	SourceBytes    int64
+	SourceETag     string
+	SourceVerified bool  // its bytes have the SHA-256 that the request named
+	Bytes          int64 // of all objects
+	Outputs        []Output
+	Video          []VideoTrack
+	Audio          []AudioTrack
+	Objects        []Object // the inventory
+	Stages         []StageTime
+	Children       []ChildUsage
 	// EncodeEnd is when ffmpeg ended.
 	EncodeEnd time.Time
 }

@@ -3,8 +3,6 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 )
@@ -13,21 +11,14 @@ import (
 // playlist behind its segments, which are durable with their init segments:
 // media playlists, then the inventory is compared with the store, then
 // multivariant playlists and MPD.
-func (a *attempt) publish(ctx context.Context, done *packed, poster []byte) (*Presentation, error) {
-	first := maps.Clone(done.playlists)
-	if poster != nil {
-		first[posterName] = poster
-	}
-	if err := a.up.putAll(ctx, first); err != nil {
+func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, error) {
+	if err := a.up.putAll(ctx, done.playlists); err != nil {
 		return nil, err
 	}
-	if err := a.checkInventory(ctx, len(a.sink.all())+len(done.inits)+len(first)); err != nil {
+	if err := a.checkInventory(ctx, len(a.sink.all())+len(done.inits)+len(done.playlists)); err != nil {
 		return nil, err
 	}
 	p := &Presentation{}
-	if poster != nil {
-		p.Poster = posterName
-	}
 	masters := map[string][]byte{}
 	for _, output := range a.req.Options.Outputs {
 		as := formats[output]
@@ -44,12 +35,7 @@ func (a *attempt) publish(ctx context.Context, done *packed, poster []byte) (*Pr
 	if err := a.up.putAll(ctx, masters); err != nil {
 		return nil, err
 	}
-	a.up.mu.Lock()
-	defer a.up.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(a.up.inventory)) {
-		p.Objects = append(p.Objects, a.up.inventory[name])
-		p.Bytes += a.up.inventory[name].Size
-	}
+	p.Objects, p.Bytes = a.up.list()
 	for _, t := range p.Video {
 		p.Duration = max(p.Duration, t.Duration)
 	}

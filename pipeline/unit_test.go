@@ -164,7 +164,7 @@ func TestArguments(t *testing.T) {
 		"encode":       pipeline.EncodeArgs(src, plan, source, 3, 4),
 		"encode-light": pipeline.EncodeArgs(src, pipeline.Light(plan), source, 3, 4),
 		"encode-hdr":   pipeline.EncodeArgs(hdr, hdrPlan, source, 3, 4),
-		"poster":       pipeline.PosterArgs(src, plan, source, 2*time.Second),
+		"cover":        pipeline.CoverArgs(src, source, 2*time.Second, 24),
 		"pack-cbcs":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, pipeline.Protect(opt, key)),
 		"pack-cenc":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, pipeline.Protect(cencOpt, key)),
 		"pack-clear":   pipeline.PackArgs("cmaf", rs, plan, sink, 3, nil),

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +61,17 @@ func (u *uploader) putAll(ctx context.Context, docs map[string][]byte) error {
 		group.Go(func() error { return u.put(ctx, newObject(name, body), body) })
 	}
 	return group.Wait()
+}
+
+// list returns the inventory by name, and the bytes of all objects.
+func (u *uploader) list() (objects []Object, bytes int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(u.inventory)) {
+		objects = append(objects, u.inventory[name])
+		bytes += u.inventory[name].Size
+	}
+	return objects, bytes
 }
 
 func newObject(name string, body []byte) Object {

@@ -30,14 +30,32 @@ type admission struct {
 
 	mu      sync.Mutex
 	next    int
-	begun   map[int]time.Time // by attempt
-	changed chan struct{}     // closed when an attempt ends
+	begun   map[int]reservation // by attempt
+	changed chan struct{}       // closed when an attempt ends
+}
+
+// reservation is the memory of one attempt.
+type reservation struct {
+	since time.Time
+	bytes int64
+}
+
+// partShare is the part of an attempt's memory that the making of a part
+// reserves: its child scales before it keeps anything.
+const partShare = 4
+
+// shareOf is by what an attempt's reservation is divided for a queue.
+func shareOf(queue string) int64 {
+	if queue == QueueParts {
+		return partShare
+	}
+	return 1
 }
 
 // newAdmission refuses a reservation that can never be had. Where the memory
 // cannot be read everything is admitted.
 func newAdmission(need int64, memory func() (Memory, error), waiting prometheus.Gauge, log *slog.Logger) (*admission, error) {
-	a := &admission{need: need, memory: memory, waiting: waiting, log: log, begun: map[int]time.Time{}, changed: make(chan struct{})}
+	a := &admission{need: need, memory: memory, waiting: waiting, log: log, begun: map[int]reservation{}, changed: make(chan struct{})}
 	if need <= 0 {
 		return a, nil
 	}
@@ -54,9 +72,9 @@ func newAdmission(need int64, memory func() (Memory, error), waiting prometheus.
 }
 
 // enter waits for memory, for a while or until stop is closed. leave gives the
-// reservation back.
-func (a *admission) enter(stop <-chan struct{}) (leave func(), ok bool) {
-	leave, changed, why := a.try()
+// reservation back. It is an attempt's, divided by share.
+func (a *admission) enter(stop <-chan struct{}, share int64) (leave func(), ok bool) {
+	leave, changed, why := a.try(share)
 	if leave != nil {
 		return leave, true
 	}
@@ -78,22 +96,23 @@ func (a *admission) enter(stop <-chan struct{}) (leave func(), ok bool) {
 			return nil, false
 		}
 		poll.Stop()
-		if leave, changed, _ = a.try(); leave != nil {
+		if leave, changed, _ = a.try(share); leave != nil {
 			return leave, true
 		}
 	}
 }
 
 // try takes a reservation, or tells what to wait for and why.
-func (a *admission) try() (leave func(), changed <-chan struct{}, why string) {
+func (a *admission) try(share int64) (leave func(), changed <-chan struct{}, why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if why := a.refuses(); why != "" {
+	need := a.need / share
+	if why := a.refuses(need); why != "" {
 		return nil, a.changed, why
 	}
 	id := a.next
 	a.next++
-	a.begun[id] = time.Now()
+	a.begun[id] = reservation{time.Now(), need}
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -103,8 +122,8 @@ func (a *admission) try() (leave func(), changed <-chan struct{}, why string) {
 	}, nil, ""
 }
 
-func (a *admission) refuses() string {
-	if a.need == 0 {
+func (a *admission) refuses(need int64) string {
+	if need == 0 {
 		return ""
 	}
 	m, err := a.memory()
@@ -112,14 +131,15 @@ func (a *admission) refuses() string {
 		a.log.Warn("memory not read, the attempt begins without", "error", err)
 		return ""
 	}
-	if reserved := a.need * int64(len(a.begun)+1); reserved > m.Capacity {
-		return fmt.Sprintf("with this one attempts reserve %d MiB, there are %d MiB", reserved>>20, m.Capacity>>20)
-	}
-	needed := a.need
-	for _, begun := range a.begun {
-		if time.Since(begun) < warmUp {
-			needed += a.need
+	reserved, needed := need, need
+	for _, r := range a.begun {
+		reserved += r.bytes
+		if time.Since(r.since) < warmUp {
+			needed += r.bytes
 		}
+	}
+	if reserved > m.Capacity {
+		return fmt.Sprintf("with this one attempts reserve %d MiB, there are %d MiB", reserved>>20, m.Capacity>>20)
 	}
 	if needed > m.Available {
 		return fmt.Sprintf("%d MiB are needed, %d MiB are available", needed>>20, m.Available>>20)

@@ -55,7 +55,7 @@ func TestAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{memory: Memory{Capacity: 100, Available: 90}}
 		a := someAdmission(t, 30, h)
-		enter := func() (func(), bool) { return a.enter(t.Context().Done()) }
+		enter := func() (func(), bool) { return a.enter(t.Context().Done(), 1) }
 
 		first, ok := enter()
 		_, ok2 := enter()
@@ -108,7 +108,7 @@ func TestAdmissionStops(t *testing.T) {
 		stop := make(chan struct{})
 		began := time.Now()
 		time.AfterFunc(time.Second/2, func() { close(stop) })
-		if _, ok := a.enter(stop); ok || time.Since(began) != time.Second/2 {
+		if _, ok := a.enter(stop, 1); ok || time.Since(began) != time.Second/2 {
 			t.Errorf("admitted %t after %s", ok, time.Since(began))
 		}
 	})
@@ -122,7 +122,7 @@ func TestAdmissionThatNobodyCanHave(t *testing.T) {
 	}
 	h.err = errors.New("no /proc here")
 	for _, a := range []*admission{someAdmission(t, 1, h), someAdmission(t, 0, h)} {
-		if _, ok := a.enter(nil); !ok {
+		if _, ok := a.enter(nil, 1); !ok {
 			t.Error("refused without knowing the memory")
 		}
 	}

@@ -24,7 +24,9 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 		errors.As(err, &why) // ParseSubmission has no other errors
 		return refuse(why)
 	}
-	sub.Queue = queue
+	if sub.Part == nil {
+		sub.Queue = queue
+	}
 	// A task may have no retries left, so waiting here is safer than asking
 	// asynq to bring it again.
 	for {

@@ -76,8 +76,10 @@ func (s *JobStore) cancelOnce(ctx context.Context, id string) (job Job, err erro
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `SELECT pg_notify($1, $2)`, cancelChannel, cancelNotice(job.Fence()))
-		return err
+		if _, err = tx.Exec(ctx, `SELECT pg_notify($1, $2)`, cancelChannel, cancelNotice(job.Fence())); err != nil {
+			return err
+		}
+		return cancelParts(ctx, tx, job.ID)
 	})
 	return job, err
 }

@@ -74,7 +74,10 @@ func (s *JobStore) fates(ctx context.Context, folders map[string][]string, grace
 			(SELECT min(n.published_at) FROM publications n WHERE n.hash = p.hash AND n.generation > p.generation)
 				< now() - make_interval(secs => $2))
 		FROM publications p JOIN assets a ON a.hash = p.hash
-		WHERE p.hash = ANY($1)`, hashes, retention.Seconds())
+		WHERE p.hash = ANY($1)
+		UNION ALL
+		SELECT prefix, coalesce(collected_at IS NOT NULL OR replaced_at < now() - make_interval(secs => $2), false)
+		FROM asset_parts WHERE hash = ANY($1)`, hashes, retention.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("read publications of assets: %w", err)
 	}
@@ -92,8 +95,9 @@ func (s *JobStore) fates(ctx context.Context, folders map[string][]string, grace
 	return fates, nil
 }
 
-// retire takes a replaced generation out of the inventory: its objects are not
-// served any more. False when it is the current one, or not there.
+// retire takes a replaced generation, or a replaced part, out of the inventory:
+// its objects are not served any more. False when it is the current one, or not
+// there.
 func (s *JobStore) retire(ctx context.Context, prefix string) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -101,7 +105,11 @@ func (s *JobStore) retire(ctx context.Context, prefix string) (gone bool, err er
 		tag, err := tx.Exec(ctx, `
 			UPDATE publications p SET collected_at = coalesce(p.collected_at, now())
 			FROM assets a WHERE a.hash = p.hash AND p.generation < a.generation AND p.prefix = $1`, prefix)
-		if err != nil || tag.RowsAffected() == 0 {
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			gone, err = retirePart(ctx, tx, prefix)
 			return err
 		}
 		gone = true

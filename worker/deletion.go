@@ -33,6 +33,7 @@ type Origin struct {
 type Deletion struct {
 	Hash        string
 	Generations int64    // that are served no more
+	Parts       int64    // that are served no more
 	Keys        int64    // that are shredded
 	Cancelled   []string // ids of the jobs that were queued or running
 	// RequestedAt is when the removal of the objects was asked for; nil when
@@ -40,7 +41,9 @@ type Deletion struct {
 	RequestedAt *time.Time
 }
 
-func (d Deletion) changed() bool { return d.Generations > 0 || d.Keys > 0 || len(d.Cancelled) > 0 }
+func (d Deletion) changed() bool {
+	return d.Generations > 0 || d.Parts > 0 || d.Keys > 0 || len(d.Cancelled) > 0
+}
 
 // ErrAssetNotFound says that nothing is known of an asset.
 var ErrAssetNotFound = errors.New("asset not found")
@@ -58,7 +61,7 @@ func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys
 		if err != nil || !d.changed() {
 			return err
 		}
-		details := map[string]any{"generations": d.Generations, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
+		details := map[string]any{"generations": d.Generations, "parts": d.Parts, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
 		maps.Copy(details, by.Details)
 		return audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
 	})
@@ -82,7 +85,7 @@ func deleteAsset(ctx context.Context, tx pgx.Tx, hash string, keys Shredder) (De
 	if !known {
 		return d, ErrAssetNotFound
 	}
-	if d.Generations, err = unpublish(ctx, tx, hash); err != nil {
+	if d.Generations, d.Parts, err = unpublish(ctx, tx, hash); err != nil {
 		return d, err
 	}
 	if d.Cancelled, err = cancelJobs(ctx, tx, hash); err != nil {
@@ -101,20 +104,25 @@ func deleteAsset(ctx context.Context, tx pgx.Tx, hash string, keys Shredder) (De
 	return d, nil
 }
 
-// unpublish removes every generation, and the policy with them. The jobs that published them stay as
-// they ended, but an identical request is a new job from now on.
-func unpublish(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
-	tag, err := tx.Exec(ctx, `
-		WITH gone AS (DELETE FROM publications WHERE hash = $1 RETURNING job_id)
-		UPDATE jobs SET asset_deleted_at = now(), updated_at = now()
-		FROM gone WHERE jobs.id = gone.job_id`, hash)
-	if err != nil {
-		return 0, fmt.Errorf("delete the publications: %w", err)
+// unpublish removes every generation, every part, and the policy with them. The
+// jobs that published them stay as they ended, but an identical request is a new
+// job from now on.
+func unpublish(ctx context.Context, tx pgx.Tx, hash string) (generations, parts int64, err error) {
+	counts := map[string]int64{}
+	for _, table := range []string{"publications", "asset_parts"} {
+		tag, err := tx.Exec(ctx, `
+			WITH gone AS (DELETE FROM `+table+` WHERE hash = $1 RETURNING job_id)
+			UPDATE jobs SET asset_deleted_at = now(), updated_at = now()
+			FROM gone WHERE jobs.id = gone.job_id`, hash)
+		if err != nil {
+			return 0, 0, fmt.Errorf("delete %s: %w", table, err)
+		}
+		counts[table] = tag.RowsAffected()
 	}
-	if _, err = tx.Exec(ctx, `DELETE FROM assets WHERE hash = $1`, hash); err != nil {
-		return 0, fmt.Errorf("delete the asset: %w", err)
+	if _, err := tx.Exec(ctx, `DELETE FROM assets WHERE hash = $1`, hash); err != nil {
+		return 0, 0, fmt.Errorf("delete the asset: %w", err)
 	}
-	return tag.RowsAffected(), forgetPolicy(ctx, tx, hash)
+	return counts["publications"], counts["asset_parts"], forgetPolicy(ctx, tx, hash)
 }
 
 // cancelJobs ends what waits and what runs, as Cancel does.
@@ -129,11 +137,16 @@ func cancelJobs(ctx context.Context, tx pgx.Tx, hash string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cancel the jobs: %w", err)
 	}
+	return tellCancelled(ctx, tx, rows)
+}
+
+// tellCancelled tells the workers of the jobs (id, attempt) that were
+// cancelled, and gives their ids.
+func tellCancelled(ctx context.Context, tx pgx.Tx, rows pgx.Rows) (ids []string, err error) {
 	fences, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Fence])
 	if err != nil {
 		return nil, fmt.Errorf("cancel the jobs: %w", err)
 	}
-	var ids []string
 	for _, f := range fences {
 		if _, err := tx.Exec(ctx, `SELECT pg_notify($1, $2)`, cancelChannel, cancelNotice(f)); err != nil {
 			return nil, fmt.Errorf("tell the workers: %w", err)

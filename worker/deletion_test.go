@@ -103,7 +103,7 @@ func checkAudit(h *house, hash string, d Deletion) {
 	if ok {
 		slices.SortFunc(got, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	}
-	want := map[string]any{"generations": 1.0, "keys": 3.0, "cancelled_jobs": ids, "request_id": "r1"}
+	want := map[string]any{"generations": 1.0, "parts": 0.0, "keys": 3.0, "cancelled_jobs": ids, "request_id": "r1"}
 	if diff := cmp.Diff(want, details); diff != "" || actor != "tester" || action != "asset.delete" || subject != hash {
 		h.t.Errorf("%s %s %s: %s", actor, action, subject, diff)
 	}

@@ -157,7 +157,10 @@ func (h *house) invariants() {
 	}
 	for what, sql := range map[string]string{
 		"succeeded without exactly one publication": `SELECT count(*) FROM jobs j WHERE (state = 'succeeded') <>
-			(1 = (SELECT count(*) FROM publications p WHERE p.job_id = j.id)) AND asset_deleted_at IS NULL`,
+			(1 = (SELECT count(*) FROM publications p WHERE p.job_id = j.id AND j.part_kind = '')
+			   + (SELECT count(*) FROM asset_parts p WHERE p.job_id = j.id AND j.part_kind = p.kind)) AND asset_deleted_at IS NULL`,
+		"part without inventory": `SELECT count(*) FROM asset_parts p WHERE collected_at IS NULL AND NOT EXISTS
+			(SELECT 1 FROM asset_part_objects o WHERE o.prefix = p.prefix)`,
 		"published and deleted": `SELECT count(*) FROM jobs j JOIN publications p ON p.job_id = j.id WHERE asset_deleted_at IS NOT NULL`,
 		"keys of other attempts are active": `SELECT count(*) FROM content_keys k WHERE state NOT IN ('pending', 'shredded') AND NOT EXISTS
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,

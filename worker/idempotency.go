@@ -86,6 +86,9 @@ func (s *JobStore) forgetKeys(ctx context.Context) (int64, error) {
 	if _, err := s.pool.Exec(ctx, `DELETE FROM adopted_tasks WHERE at < now() - interval '100 days'`); err != nil {
 		return 0, fmt.Errorf("forget old tasks: %w", err)
 	}
+	if _, err := s.pool.Exec(ctx, `DELETE FROM verified_sources WHERE at < now() - interval '30 days'`); err != nil {
+		return 0, fmt.Errorf("forget verified sources: %w", err)
+	}
 	tag, err := s.pool.Exec(ctx, `
 		DELETE FROM idempotency_keys WHERE key IN (
 			SELECT k.key FROM idempotency_keys k JOIN jobs j ON j.id = k.job_id

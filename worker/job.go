@@ -49,7 +49,7 @@ type Job struct {
 	Queue       string
 	Hash        string
 	Source      string
-	Options     json.RawMessage // pipeline.Options with every default spelled out
+	Options     json.RawMessage // pipeline.Options with every default spelled out, or those of the part
 	CallbackURL string
 	State       State
 	Stage       string  // of the current or last attempt; empty before the first
@@ -66,6 +66,11 @@ type Job struct {
 	ErrorCode    string
 	ErrorMessage string
 	Results      json.RawMessage // once succeeded
+
+	PartKind, PartName string          // of the part that it makes; empty: a film
+	ParentID           string          // the job that asked for it; empty: a request
+	Metadata           json.RawMessage // of the client; nil: none
+	Parts              json.RawMessage // what it asked for beside the film, a list; nil: nothing. Only from Get, GetMany and List
 
 	CreatedAt  time.Time
 	UpdatedAt  time.Time

@@ -48,14 +48,16 @@ func NewJobStore(pool *pgxpool.Pool) *JobStore { return &JobStore{pool: pool} }
 
 const jobColumns = `id, type, queue, hash, source, options, callback_url, state, stage, progress,
 	eta_seconds, attempt, failures, dispatch_seq, worker, error_code, error_message, results,
-	created_at, updated_at, started_at, finished_at, request_digest, light`
+	created_at, updated_at, started_at, finished_at, request_digest, light,
+	part_kind, part_name, parent_id, metadata`
 
 func scanJob(row pgx.Row) (Job, error) {
 	var j Job
 	err := row.Scan(&j.ID, &j.Type, &j.Queue, &j.Hash, &j.Source, &j.Options, &j.CallbackURL, &j.State,
 		&j.Stage, &j.Progress, &j.ETASeconds, &j.Attempt, &j.Failures, &j.DispatchSeq, &j.Worker,
 		&j.ErrorCode, &j.ErrorMessage, &j.Results,
-		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest, &j.Light)
+		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest, &j.Light,
+		&j.PartKind, &j.PartName, &j.ParentID, &j.Metadata)
 	return j, err
 }
 
@@ -73,7 +75,11 @@ func (s *JobStore) Get(ctx context.Context, id string) (Job, error) {
 	if err != nil {
 		return Job{}, fmt.Errorf("read job %s: %w", id, err)
 	}
-	return job, nil
+	jobs := []Job{job}
+	if err := s.addParts(ctx, jobs); err != nil {
+		return Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	return jobs[0], nil
 }
 
 // Submit records a job and its doorbell in one transaction. An identical
@@ -116,20 +122,25 @@ func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job J
 var errGone = errors.New("the live job has just ended")
 
 func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, bool, error) {
-	if err := checkSeal(ctx, tx, sub.Hash, sub.Options.Encrypt); err != nil {
-		return Job{}, false, err
+	if sub.Part == nil {
+		if err := checkSeal(ctx, tx, sub.Hash, sub.Options.Encrypt); err != nil {
+			return Job{}, false, err
+		}
 	}
 	if err := supersede(ctx, tx, sub.Digest[:]); err != nil {
 		return Job{}, false, err
 	}
 	job, err := scanJob(tx.QueryRow(ctx, `
-		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest,
+		                  part_kind, part_name, parent_id, metadata)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13, $12)
 		ON CONFLICT DO NOTHING
 		RETURNING `+jobColumns,
-		id, sub.Type, sub.Queue, sub.Hash, sub.Source, sub.Options, sub.Options.Encrypt, sub.CallbackURL, sub.Digest[:]))
+		append(sub.row(id), sub.ParentID)...))
 	if err == nil {
-		_, err = tx.Exec(ctx, `INSERT INTO outbox (job_id, dispatch_seq) VALUES ($1, $2)`, job.ID, job.DispatchSeq)
+		if _, err = tx.Exec(ctx, `INSERT INTO outbox (job_id, dispatch_seq) VALUES ($1, $2)`, job.ID, job.DispatchSeq); err == nil {
+			err = submitParts(ctx, tx, job, sub)
+		}
 		return job, true, err
 	}
 	if !errors.Is(err, pgx.ErrNoRows) {
@@ -194,15 +205,25 @@ func (s *JobStore) RecordRefused(ctx context.Context, sub Submission, id string,
 	defer cancel()
 	tag, err := s.pool.Exec(ctx, `
 		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest,
-		                  state, error_code, error_message, finished_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'failed', $10, $11, now())
-		ON CONFLICT DO NOTHING`,
-		id, sub.Type, sub.Queue, sub.Hash, sub.Source, sub.Options, sub.Options.Encrypt, sub.CallbackURL,
-		sub.Digest[:], why.Code, why.Message)
+		                  part_kind, part_name, metadata, state, error_code, error_message, finished_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'failed', $13, $14, now())
+		ON CONFLICT DO NOTHING`, append(sub.row(id), why.Code, why.Message)...)
 	if err != nil {
 		return false, fmt.Errorf("record refused job %s: %w", id, err)
 	}
 	return tag.RowsAffected() == 1, nil
+}
+
+// row is what a job's row takes of a submission, in the order of the columns
+// id, type, queue, hash, source, options, encrypt, callback_url,
+// request_digest, part_kind, part_name, metadata. A part has no choice of
+// encryption of its own.
+func (s Submission) row(id string) []any {
+	kind, name := s.part()
+	return []any{
+		id, s.Type, s.Queue, s.Hash, s.Source, s.stored(), s.Part == nil && s.Options.Encrypt, s.CallbackURL,
+		s.Digest[:], kind, name, s.Metadata,
+	}
 }
 
 // newID returns a job id that sorts by time of submission.

@@ -30,7 +30,7 @@ func TestJobLife(t *testing.T) {
 	d.Wake()
 
 	c := p.next(t)
-	if c.req.Hash != job.Hash || c.req.SourceKey != "in/1.mp4" || c.req.MaxSourceBytes != 12345 || c.req.Poster || !strings.HasSuffix(c.req.Prefix, "-1") {
+	if c.req.Hash != job.Hash || c.req.SourceKey != "in/1.mp4" || c.req.MaxSourceBytes != 12345 || !strings.HasSuffix(c.req.Prefix, "-1") {
 		t.Errorf("request %+v", c.req)
 	}
 	cmaf, ts := c.req.Keys["cmaf"], c.req.Keys["ts"]
@@ -66,7 +66,7 @@ func TestJobLife(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v %v", problems, err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "sealcast_queue_tasks", "sealcast_queue_age_seconds"); err != nil || n != 24 { // two queues of tasks, two of doorbells
+	if n, err := testutil.GatherAndCount(reg, "sealcast_queue_tasks", "sealcast_queue_age_seconds"); err != nil || n != 30 { // two queues of tasks, three of doorbells
 		t.Errorf("%d queue metrics, %v", n, err)
 	}
 	h.invariants()
@@ -164,11 +164,7 @@ func TestAdoption(t *testing.T) {
 
 	// An id that is no job id, and one that is used again for something else.
 	h.enqueue(TypeFull, []byte(`{"hash":"`+strings.Repeat("a", 64)+`","source":"b"}`), asynq.TaskID("späť 1"))
-	c := p.next(t)
-	if !c.req.Poster {
-		t.Error("video:full without a poster")
-	}
-	c.succeed()
+	p.next(t).succeed()
 	if id := adoptedID("späť 1"); h.await(id, StateSucceeded).Type != TypeFull {
 		t.Error("type")
 	}

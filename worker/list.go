@@ -50,7 +50,7 @@ func (s *JobStore) List(ctx context.Context, f JobFilter) ([]Job, error) {
 		f.States = []State{StateQueued, StateRunning, StateSucceeded, StateFailed, StateCancelled}
 	}
 	if len(f.Types) == 0 {
-		f.Types = []string{TypeTranscode, TypeFull}
+		f.Types = Types()
 	}
 	before := endOfTime
 	if f.Before != nil {
@@ -83,5 +83,9 @@ func (s *JobStore) collect(ctx context.Context, query string, args ...any) ([]Jo
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Job, error) { return scanJob(row) })
+	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Job, error) { return scanJob(row) })
+	if err != nil {
+		return nil, err
+	}
+	return jobs, s.addParts(ctx, jobs)
 }

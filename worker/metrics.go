@@ -80,7 +80,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealcast_worker_dependency_errors_total", Help: "Calls of worker and dispatcher that a dependency did not answer.",
 		}, []string{"dependency"}),
 	}
-	for _, taskType := range []string{TypeTranscode, TypeFull} {
+	for _, taskType := range Types() {
 		m.jobs.WithLabelValues(taskType, outcomeSucceeded)
 		m.jobs.WithLabelValues(taskType, outcomeFailed)
 		m.jobs.WithLabelValues(taskType, outcomeCancelled)
@@ -91,7 +91,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, r := range []string{adoptedNew, adoptedRestarted, adoptedDuplicate, adoptedSealed, adoptedRefused} {
 		m.adopted.WithLabelValues(r)
 	}
-	for _, q := range Queues {
+	for _, q := range append(slices.Clone(Queues), QueueParts) {
 		m.running.WithLabelValues(q)
 	}
 	m.dependencies.WithLabelValues("postgres")
@@ -188,7 +188,7 @@ func (c *queueCollector) collect() (out []prometheus.Metric) {
 		c.metrics.dependencyError(&redisError{err})
 		return nil
 	}
-	for _, queue := range append(slices.Clone(Queues), runQueue(QueueDefault), runQueue(QueueLarge)) {
+	for _, queue := range append(slices.Clone(Queues), runQueue(QueueDefault), runQueue(QueueLarge), runQueue(QueueParts)) {
 		info := &asynq.QueueInfo{} // until something is enqueued
 		if slices.Contains(known, queue) {
 			info, err = c.inspector.GetQueueInfo(queue)

@@ -24,7 +24,8 @@ type attempt struct {
 	w    *Worker
 	job  Job
 	log  *slog.Logger
-	made *pipeline.Presentation // once the pipeline has returned
+	made *pipeline.Presentation // once the pipeline has returned a film
+	part *pipeline.MadePart     // once it has returned a part
 
 	expected *expectation
 }
@@ -46,7 +47,7 @@ func (w *Worker) rung(ctx context.Context, task *asynq.Task, queue string) error
 		return errLater // shutting down, or every slot is taken
 	}
 	defer leave()
-	giveBack, ok := w.memory.enter(w.draining)
+	giveBack, ok := w.memory.enter(w.draining, shareOf(queue))
 	if !ok {
 		return errLater
 	}
@@ -106,6 +107,13 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 
 // process is the recipe of an attempt.
 func (a *attempt) process(held, working context.Context, reporter *reporter, rest func()) error {
+	if a.job.PartKind != "" {
+		return a.processPart(held, working, reporter, rest)
+	}
+	return a.processFilm(held, working, reporter, rest)
+}
+
+func (a *attempt) processFilm(held, working context.Context, reporter *reporter, rest func()) error {
 	var options pipeline.Options
 	if err := json.Unmarshal(a.job.Options, &options); err != nil {
 		return fmt.Errorf("options of job %s: %w", a.job.ID, err)
@@ -123,7 +131,7 @@ func (a *attempt) process(held, working context.Context, reporter *reporter, res
 		return err
 	}
 	// A shutdown waits for the publication: it takes a moment, and the work is done.
-	results, err := buildResults(a.w.cfg.BaseURL, a.job.Hash, a.job.Fence().Prefix(), a.made, keys)
+	results, err := buildResults(a.w.cfg.BaseURL, a.job.Hash, a.made, keys)
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
 	}
@@ -134,6 +142,8 @@ func (a *attempt) process(held, working context.Context, reporter *reporter, res
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
 		Keys: int64(len(keys)), First: !published, Objects: a.made.Objects, Results: results,
+		Poster: a.w.cfg.BaseURL + "/stream/" + a.job.Hash + "/" + pipeline.CoverName,
+		Source: verifiedSource(a.job.Source, a.made.SourceETag, a.made.SourceVerified),
 	})
 }
 
@@ -175,7 +185,7 @@ func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key
 	req := pipeline.Request{
 		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
 		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
-		Options: options, Poster: a.job.Type == TypeFull, Light: a.job.Light,
+		Options: options, Light: a.job.Light,
 		Progress: reporter.Report, Log: a.log,
 	}
 	if a.job.Queue == QueueLarge {
@@ -214,9 +224,13 @@ const publishPatience = time.Minute
 // publish tries again while the lease is held and the database is away: the
 // work is done.
 func (a *attempt) publish(ctx context.Context, req PublishRequest) error {
+	return a.persist(ctx, func() error { return a.w.cfg.Store.Publish(ctx, req, a.w.cfg.Keys) })
+}
+
+func (a *attempt) persist(ctx context.Context, publish func() error) error {
 	giveUp := time.Now().Add(publishPatience)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := a.w.cfg.Store.Publish(ctx, req, a.w.cfg.Keys)
+		err := publish()
 		if err == nil || !unanswered(err) || errors.Is(err, errCommitUnknown) || time.Now().After(giveUp) {
 			return err
 		}
@@ -238,7 +252,9 @@ func (a *attempt) settle(ctx context.Context, err, cause error, reporter *report
 	var recorded error
 	switch v.outcome {
 	case outcomeSucceeded:
-		a.w.cfg.Metrics.published(a.made, wall)
+		if a.made != nil {
+			a.w.cfg.Metrics.published(a.made, wall)
+		}
 	case outcomeFailed:
 		recorded = record(ctx, func(ctx context.Context) error { return store.Fail(ctx, fence, v.code, v.message) })
 	case outcomeRetried:

@@ -35,7 +35,13 @@ type PublishRequest struct {
 	First     bool  // one of them has the asset's bare key URI
 	Objects   []pipeline.Object
 	Results   json.RawMessage // an object; "generation" is added
+	Poster    string          // URL; added to the results where the asset has a cover
+	Source    VerifiedSource
 }
+
+// VerifiedSource is a source whose bytes have the asset's SHA-256. Without an
+// ETag nobody has looked.
+type VerifiedSource struct{ Key, ETag string }
 
 // Prefix names the folder of an attempt: objects go to
 // stream/<hash>/<prefix>/. No two attempts share one.
@@ -52,19 +58,23 @@ func (f Fence) Prefix() string {
 // A COMMIT whose answer is lost may have committed. Then the row is read again,
 // and only the row decides; errCommitUnknown when it cannot be read.
 func (s *JobStore) Publish(ctx context.Context, req PublishRequest, keys Activator) error {
-	err := s.publishOnce(ctx, req, keys)
+	return s.commitPublication(ctx, req.Fence, func(ctx context.Context, tx pgx.Tx) error { return publish(ctx, tx, req, keys) })
+}
+
+func (s *JobStore) commitPublication(ctx context.Context, f Fence, publish func(context.Context, pgx.Tx) error) error {
+	err := s.publishOnce(ctx, f, publish)
 	var unsure *commitError
 	if !errors.As(err, &unsure) {
 		return err
 	}
-	published, readErr := s.published(ctx, req.Fence)
+	published, readErr := s.published(ctx, f)
 	switch {
 	case readErr != nil:
 		return fmt.Errorf("%w: %w", errCommitUnknown, errors.Join(unsure.err, readErr))
 	case published:
 		return nil
 	}
-	return fmt.Errorf("publish job %s: commit: %w", req.Fence.JobID, unsure.err)
+	return fmt.Errorf("publish job %s: commit: %w", f.JobID, unsure.err)
 }
 
 // errOtherGeneration ends an attempt whose keys have the URIs of another
@@ -75,20 +85,20 @@ type commitError struct{ err error }
 
 func (e *commitError) Error() string { return "commit: " + e.err.Error() }
 
-func (s *JobStore) publishOnce(ctx context.Context, req PublishRequest, keys Activator) error {
+func (s *JobStore) publishOnce(ctx context.Context, f Fence, publish func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
-		return fmt.Errorf("publish job %s: begin: %w", req.Fence.JobID, err)
+		return fmt.Errorf("publish job %s: begin: %w", f.JobID, err)
 	}
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 		defer cancel()
 		_ = tx.Rollback(end) // after a commit it does nothing
 	}()
-	if err := publish(ctx, tx, req, keys); err != nil {
-		return fmt.Errorf("publish job %s: %w", req.Fence.JobID, err)
+	if err := publish(ctx, tx); err != nil {
+		return fmt.Errorf("publish job %s: %w", f.JobID, err)
 	}
 	// From here on a cancelled context must not add to the doubt.
 	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
@@ -100,25 +110,11 @@ func (s *JobStore) publishOnce(ctx context.Context, req PublishRequest, keys Act
 }
 
 func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator) error {
-	// Whoever deletes the asset waits, or has cancelled the job by then.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, req.Hash); err != nil {
-		return fmt.Errorf("lock the asset: %w", err)
-	}
-	// The row lock keeps the reaper away until the end.
-	var held string
-	err := tx.QueryRow(ctx, `
-		SELECT hash FROM jobs
-		WHERE id = $1 AND state = 'running' AND attempt = $2 AND lease_until > clock_timestamp()
-		  AND hash = $3 AND encrypt = $4
-		FOR UPDATE`, req.Fence.JobID, req.Fence.Attempt, req.Hash, req.Encrypted).Scan(&held)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return whyFenced(ctx, tx, req.Fence)
-	}
-	if err != nil {
-		return fmt.Errorf("check the fence: %w", err)
+	if err := holdFence(ctx, tx, req.Fence, req.Hash, req.Encrypted); err != nil {
+		return err
 	}
 	var generation int
-	err = tx.QueryRow(ctx, `
+	err := tx.QueryRow(ctx, `
 		INSERT INTO assets (hash, encrypted, generation) VALUES ($1, $2, 1)
 		ON CONFLICT (hash) DO UPDATE SET generation = assets.generation + 1, updated_at = now()
 		WHERE assets.encrypted = EXCLUDED.encrypted
@@ -142,12 +138,52 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	if active != req.Keys {
 		return fmt.Errorf("%w: %d became active, %d were issued", errKeyCount, active, req.Keys)
 	}
-	_, err = tx.Exec(ctx, `
+	if err := recordVerified(ctx, tx, req.Hash, req.Source); err != nil {
+		return err
+	}
+	if err := submitLateParts(ctx, tx, req.Fence.JobID); err != nil {
+		return fmt.Errorf("submit parts: %w", err)
+	}
+	add := map[string]any{"generation": generation}
+	var covered bool
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM asset_parts WHERE hash = $1 AND kind = 'cover' AND replaced_at IS NULL)`, req.Hash).Scan(&covered)
+	if err != nil {
+		return fmt.Errorf("look for a cover: %w", err)
+	}
+	if covered && req.Poster != "" {
+		add["poster"] = req.Poster
+	}
+	return succeed(ctx, tx, req.Fence, req.Results, add)
+}
+
+// holdFence waits for whoever deletes the asset, who has cancelled the job by
+// then, and locks the job's row: that keeps the reaper away until the end.
+func holdFence(ctx context.Context, tx pgx.Tx, f Fence, hash string, encrypt bool) error {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, hash); err != nil {
+		return fmt.Errorf("lock the asset: %w", err)
+	}
+	var held string
+	err := tx.QueryRow(ctx, `
+		SELECT hash FROM jobs
+		WHERE id = $1 AND state = 'running' AND attempt = $2 AND lease_until > clock_timestamp()
+		  AND hash = $3 AND encrypt = $4
+		FOR UPDATE`, f.JobID, f.Attempt, hash, encrypt).Scan(&held)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return whyFenced(ctx, tx, f)
+	}
+	if err != nil {
+		return fmt.Errorf("check the fence: %w", err)
+	}
+	return nil
+}
+
+// succeed ends a job whose fence is held.
+func succeed(ctx context.Context, tx pgx.Tx, f Fence, results json.RawMessage, add map[string]any) error {
+	_, err := tx.Exec(ctx, `
 		UPDATE jobs
 		SET state = 'succeeded', lease_until = NULL, stage = 'publish', progress = 100, eta_seconds = NULL,
-		    results = $2::jsonb || jsonb_build_object('generation', $3::int),
-		    finished_at = now(), updated_at = now()
-		WHERE id = $1`, req.Fence.JobID, req.Results, generation) // locked above
+		    results = $2::jsonb || $3::jsonb, finished_at = now(), updated_at = now()
+		WHERE id = $1`, f.JobID, results, add)
 	if err != nil {
 		return fmt.Errorf("record the results: %w", err)
 	}
@@ -162,10 +198,14 @@ func insertPublication(ctx context.Context, tx pgx.Tx, req PublishRequest, gener
 	if err != nil {
 		return fmt.Errorf("insert the publication: %w", err)
 	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"publication_objects"},
+	return insertInventory(ctx, tx, "publication_objects", prefix, req.Objects)
+}
+
+func insertInventory(ctx context.Context, tx pgx.Tx, table, prefix string, objects []pipeline.Object) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{table},
 		[]string{"prefix", "name", "size", "sha256", "content_type"},
-		pgx.CopyFromSlice(len(req.Objects), func(i int) ([]any, error) {
-			o := &req.Objects[i]
+		pgx.CopyFromSlice(len(objects), func(i int) ([]any, error) {
+			o := &objects[i]
 			return []any{prefix, o.Name, o.Size, o.SHA256[:], o.ContentType}, nil
 		}))
 	if err != nil {
@@ -198,7 +238,9 @@ func (s *JobStore) publishedOnce(ctx context.Context, f Fence) (there bool, err 
 		if _, err := tx.Exec(ctx, `SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE`, f.JobID); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM publications WHERE job_id = $1 AND attempt = $2)`,
+		return tx.QueryRow(ctx, `
+			SELECT EXISTS (SELECT 1 FROM publications WHERE job_id = $1 AND attempt = $2)
+			    OR EXISTS (SELECT 1 FROM asset_parts WHERE job_id = $1 AND attempt = $2)`,
 			f.JobID, f.Attempt).Scan(&there)
 	})
 	return there, err
@@ -210,7 +252,8 @@ type Publication struct {
 	Generation int
 	Prefix     string // objects are stream/<hash>/<prefix>/<name>
 	Encrypted  bool
-	Private    bool // see PolicyChange
+	Private    bool        // see PolicyChange
+	Parts      []AssetPart // the current ones
 }
 
 // PublishedObject is one line of a publication's inventory.
@@ -219,8 +262,9 @@ type PublishedObject struct {
 	ContentType string
 	Size        int64
 	SHA256      [sha256.Size]byte
-	Encrypted   bool // the asset's seal
-	Private     bool // the asset's policy
+	Encrypted   bool   // the asset's seal
+	Private     bool   // the asset's policy
+	Kind        string // of the part that it belongs to; empty: the film
 }
 
 // Entry gives the current generation of an asset. ErrPublicationNotFound.
@@ -239,11 +283,14 @@ func (s *JobStore) Entry(ctx context.Context, hash string) (Publication, error) 
 	if err != nil {
 		return Publication{}, fmt.Errorf("read the publication of %s: %w", hash, err)
 	}
+	if p.Parts, err = s.currentParts(ctx, hash); err != nil {
+		return Publication{}, fmt.Errorf("read the publication of %s: %w", hash, err)
+	}
 	return p, nil
 }
 
-// Object gives an object of any published generation. ErrPublicationNotFound
-// for every name that is not in an inventory.
+// Object gives an object of any published generation or part.
+// ErrPublicationNotFound for every name that is not in an inventory.
 func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (PublishedObject, error) {
 	if strings.ContainsRune(prefix+name, 0) || !utf8.ValidString(prefix+name) {
 		return PublishedObject{}, ErrPublicationNotFound // Postgres would refuse the text
@@ -253,13 +300,18 @@ func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (Publi
 	o := PublishedObject{Name: name}
 	var sum []byte
 	err := s.pool.QueryRow(ctx, `
-		SELECT o.content_type, o.size, o.sha256, a.encrypted, coalesce(y.private, false)
-		FROM publication_objects o
-		JOIN publications p ON p.prefix = o.prefix
-		JOIN assets a ON a.hash = p.hash
-		LEFT JOIN asset_policies y ON y.hash = p.hash
-		WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3`, hash, prefix, name).
-		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private)
+		SELECT o.content_type, o.size, o.sha256, a.encrypted, coalesce(y.private, false), o.kind
+		FROM (
+			SELECT p.hash, o.content_type, o.size, o.sha256, '' AS kind
+			FROM publication_objects o JOIN publications p ON p.prefix = o.prefix
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
+			UNION ALL
+			SELECT p.hash, o.content_type, o.size, o.sha256, p.kind
+			FROM asset_part_objects o JOIN asset_parts p ON p.prefix = o.prefix
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3) o
+		JOIN assets a ON a.hash = o.hash
+		LEFT JOIN asset_policies y ON y.hash = o.hash`, hash, prefix, name).
+		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private, &o.Kind)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return PublishedObject{}, ErrPublicationNotFound
 	}

@@ -173,6 +173,8 @@ func (s *JobStore) prefixesInUse(ctx context.Context, hash string) (map[string]b
 	rows, err := s.pool.Query(ctx, `
 		SELECT job_id, attempt FROM publications WHERE hash = $1
 		UNION ALL
+		SELECT job_id, attempt FROM asset_parts WHERE hash = $1
+		UNION ALL
 		SELECT id, attempt FROM jobs WHERE hash = $1 AND state = 'running'`, hash)
 	if err != nil {
 		return nil, fmt.Errorf("read the prefixes of %s: %w", hash, err)

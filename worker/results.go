@@ -21,7 +21,6 @@ type results struct {
 	VideoTracks     []videoResult     `json:"video_tracks"`
 	AudioTracks     []audioResult     `json:"audio_tracks"`
 	Encryption      *encryptionResult `json:"encryption,omitempty"`
-	Poster          string            `json:"poster,omitempty"` // URL
 	Stages          []stageResult     `json:"stages"`
 }
 
@@ -96,7 +95,7 @@ type stageResult struct {
 
 // buildResults describes a presentation that will be published under baseURL.
 // keys are by output name, nil for a clear asset.
-func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys map[string]keystore.Key) (json.RawMessage, error) {
+func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[string]keystore.Key) (json.RawMessage, error) {
 	root := baseURL + "/stream/" + hash + "/"
 	r := results{
 		Hash: hash, DurationSeconds: p.Duration.Seconds(), SourceBytes: p.SourceBytes,
@@ -110,7 +109,6 @@ func buildResults(baseURL, hash, prefix string, p *pipeline.Presentation, keys m
 		}
 		return base + name
 	}
-	r.Poster = url(root+prefix+"/", p.Poster)
 	for _, o := range p.Outputs {
 		r.Streaming.Outputs = append(r.Streaming.Outputs, outputResult{
 			Name: o.Name, MasterPlaylist: url(root, o.MasterPlaylist), Manifest: url(root, o.Manifest),

@@ -37,7 +37,6 @@ func somePresentation() *pipeline.Presentation {
 			{Name: "master.m3u8", Size: 7, SHA256: [32]byte{1}, ContentType: "application/vnd.apple.mpegurl"},
 			{Name: "v/1.m4s", Size: 770, SHA256: [32]byte{2}, ContentType: "video/iso.segment"},
 		},
-		Poster: "poster.jpg",
 		Stages: []pipeline.StageTime{{Stage: pipeline.StageProbe, Start: start, Duration: 1500 * time.Millisecond}},
 	}
 }
@@ -48,7 +47,7 @@ func TestResults(t *testing.T) {
 		return keystore.Key{KID: cenc.KID{n}, Scheme: scheme, KEKVersion: 3, KeyURI: uri, Content: content}
 	}
 	clear := somePresentation()
-	clear.Poster, clear.Audio = "", nil
+	clear.Audio = nil
 	clear.Outputs = []pipeline.Output{{Name: "ts", Container: "mpegts", MasterPlaylist: "ts/master.m3u8"}}
 	for name, c := range map[string]struct {
 		p    *pipeline.Presentation
@@ -61,7 +60,7 @@ func TestResults(t *testing.T) {
 		"clear": {clear, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw, err := buildResults("https://v.example", testHash, "abc-1", c.p, c.keys)
+			raw, err := buildResults("https://v.example", testHash, c.p, c.keys)
 			if err != nil {
 				t.Fatal(err)
 			}

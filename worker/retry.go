@@ -66,8 +66,10 @@ func retry(ctx context.Context, tx pgx.Tx, id, delivery string) (Job, error) {
 	if err := tx.QueryRow(ctx, `SELECT encrypt FROM jobs WHERE id = $1`, id).Scan(&encrypt); err != nil {
 		return Job{}, err
 	}
-	if err := checkSeal(ctx, tx, job.Hash, encrypt); err != nil {
-		return Job{}, err
+	if job.PartKind == "" {
+		if err := checkSeal(ctx, tx, job.Hash, encrypt); err != nil {
+			return Job{}, err
+		}
 	}
 	if err := supersede(ctx, tx, job.digest); err != nil {
 		return Job{}, err
@@ -83,8 +85,10 @@ func retry(ctx context.Context, tx pgx.Tx, id, delivery string) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO outbox (job_id, dispatch_seq) VALUES ($1, $2)`, job.ID, job.DispatchSeq)
-	return job, err
+	if _, err = tx.Exec(ctx, `INSERT INTO outbox (job_id, dispatch_seq) VALUES ($1, $2)`, job.ID, job.DispatchSeq); err != nil {
+		return Job{}, err
+	}
+	return job, retryParts(ctx, tx, job.ID)
 }
 
 // duplicateOf names the job that stands in the way of a retry.
@@ -108,8 +112,9 @@ func supersede(ctx context.Context, tx pgx.Tx, digest []byte) error {
 	return err
 }
 
-// publishedNow is the condition that a job's publication is its asset's
-// current one.
-const publishedNow = `EXISTS (
+// publishedNow is the condition that what a job published, a film or a part, is
+// its asset's current one.
+const publishedNow = `(EXISTS (
 	SELECT 1 FROM publications p JOIN assets a ON a.hash = p.hash AND a.generation = p.generation
-	WHERE p.job_id = jobs.id)`
+	WHERE p.job_id = jobs.id)
+	OR EXISTS (SELECT 1 FROM asset_parts p WHERE p.job_id = jobs.id AND p.replaced_at IS NULL))`

@@ -116,13 +116,6 @@ func (r *reader) fail(err *RequestError) {
 	}
 }
 
-// take hands the fault of an inner reader on.
-func (r *reader) take(inner *reader) {
-	if inner.err != nil {
-		r.fail(inner.err)
-	}
-}
-
 // only refuses every name that is not in known.
 func (r *reader) only(known ...string) {
 	names := make([]string, 0, len(r.obj))
@@ -179,6 +172,47 @@ func (r *reader) whole(field string, dst *int) {
 		return
 	}
 	*dst = int(i)
+}
+
+// number reads a decimal; an absent one stays as it is.
+func (r *reader) number(field string, dst **float64) {
+	v, there := r.obj[field]
+	if !there {
+		return
+	}
+	n, ok := v.(json.Number)
+	f, err := n.Float64()
+	if !ok || err != nil {
+		r.want(field, "a number")
+		return
+	}
+	*dst = &f
+}
+
+// maxMetadata bounds what is carried through for a client, in bytes of JSON.
+const maxMetadata = 8 << 10
+
+// metadata takes an object as it is; names in order, so that two spellings of
+// one object are equal.
+func (r *reader) metadata(field string, dst *json.RawMessage) {
+	v, there := r.obj[field]
+	if !there {
+		return
+	}
+	o, ok := v.(object)
+	if !ok {
+		r.want(field, "an object")
+		return
+	}
+	data, err := json.Marshal(o)
+	switch {
+	case err != nil, strings.Contains(string(data), `\u0000`): // Postgres stores no NUL
+		r.want(field, "an object without NUL characters")
+	case len(data) > maxMetadata:
+		r.fail(badPayload("%s has %d bytes: at most %d are carried", name(join(r.path, field)), len(data), maxMetadata))
+	default:
+		*dst = data
+	}
 }
 
 func (r *reader) texts(field string, dst *[]string) {

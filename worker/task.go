@@ -3,19 +3,19 @@ package worker
 import (
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/sealcast/sealcast/pipeline"
 )
 
-// The task types. Upload services enqueue the first two with plain asynq; the
-// third is our own doorbell.
+// The task types. Upload services enqueue the first two, and those of parts
+// (part.go), with plain asynq; the third is our own doorbell.
 const (
 	TypeTranscode = "video:transcode"
-	TypeFull      = "video:full" // for now: the transcode part and the poster
+	TypeFull      = "video:full" // the film and its parts
 	TypeRun       = "job:run"
 )
 
@@ -25,7 +25,7 @@ const (
 	QueueLarge   = "video:large"
 )
 
-// Queues lists both queues.
+// Queues lists the queues that upload services write to.
 var Queues = []string{QueueDefault, QueueLarge}
 
 // runQueue is where doorbells for a queue's jobs ring. Upload services do not
@@ -62,11 +62,19 @@ func badPayload(format string, args ...any) *RequestError {
 // applied.
 type Submission struct {
 	Type        string
-	Queue       string // QueueDefault unless the caller says otherwise; no part of the digest
-	Hash        string // 64 lower-case hex digits
-	Source      string // object key in the source bucket
-	Options     pipeline.Options
-	CallbackURL string // where webhooks go; empty: none
+	Queue       string           // QueueDefault unless the caller says otherwise; no part of the digest
+	Hash        string           // 64 lower-case hex digits
+	Source      string           // object key in the source bucket
+	Options     pipeline.Options // of the film
+	CallbackURL string           // where webhooks go; empty: none
+	Metadata    json.RawMessage  // an object of the client's, given back as it came; nil: none
+
+	Part  *PartSubmission  // what is asked for is this part; nil: a film
+	Parts []PartSubmission // what is asked for beside the film
+	// Without names the options of parts that video:full shall not make.
+	Without []string
+	// ParentID is the job that asks; empty: a client. No part of the digest.
+	ParentID string
 
 	// Private closes the asset to everybody who has no playback token. It is
 	// policy and makes no other request: no part of the digest.
@@ -81,71 +89,95 @@ type Submission struct {
 	Digest [sha256.Size]byte
 }
 
+// Types lists the types of jobs.
+func Types() []string { return append([]string{TypeTranscode, TypeFull}, partOrder...) }
+
 // wirePayload is the canonical spelling of a payload.
 type wirePayload struct {
-	Hash        string `json:"hash"`
-	Source      string `json:"source"`
-	Options     any    `json:"options"`
-	CallbackURL string `json:"callback_url,omitempty"`
-	Private     bool   `json:"private,omitempty"`
-}
-
-type fullOptions struct {
-	Transcode pipeline.Options `json:"transcode"`
+	Hash        string          `json:"hash"`
+	Source      string          `json:"source"`
+	Options     any             `json:"options"`
+	CallbackURL string          `json:"callback_url,omitempty"`
+	Private     bool            `json:"private,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
 }
 
 // Payload returns the canonical task payload: ParseSubmission takes it and
 // gives the same digest.
 func (s Submission) Payload() []byte {
-	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.Options, CallbackURL: s.CallbackURL, Private: s.Private}
+	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.stored(), CallbackURL: s.CallbackURL, Private: s.Private, Metadata: s.Metadata}
 	if s.Type == TypeFull {
-		p.Options = fullOptions{s.Options}
+		p.Options = s.fullWire()
 	}
 	data, _ := json.Marshal(p) // strings, numbers and booleans: cannot fail
 	return data
-}
-
-// ParseSubmission decodes a payload strictly and applies the defaults. Every
-// error is a *RequestError whose message names the field.
-func ParseSubmission(taskType string, payload []byte) (Submission, error) {
-	s := Submission{Type: taskType, Queue: QueueDefault, Options: pipeline.DefaultOptions()}
-	if taskType != TypeTranscode && taskType != TypeFull {
-		return Submission{}, &RequestError{CodeTypeUnknown, fmt.Sprintf("unknown type %s: known are %s and %s", name(taskType), TypeTranscode, TypeFull)}
-	}
-	obj, bad := decodeObject(payload)
-	if bad != nil {
-		return Submission{}, bad
-	}
-	r := &reader{obj: obj}
-	r.only("hash", "source", "options", "callback_url", "private")
-	r.text("hash", &s.Hash)
-	r.text("source", &s.Source)
-	r.text("callback_url", &s.CallbackURL)
-	r.flag("private", &s.Private)
-	options := r.sub("options")
-	if taskType == TypeFull {
-		options.only("transcode")
-		outer := options
-		options = outer.sub("transcode")
-		r.take(outer)
-	}
-	parseOptions(options, &s.Options)
-	r.take(options)
-	if r.err != nil {
-		return Submission{}, r.err
-	}
-	if bad := s.check(options.path); bad != nil {
-		return Submission{}, bad
-	}
-	s.Options = s.Options.Canonical()
-	s.Digest = s.digest()
-	return s, nil
 }
 
 // digest is that of the request without its policy.
 func (s Submission) digest() [sha256.Size]byte {
 	s.Private = false
 	return sha256.Sum256(append([]byte("sealcast request 1\n"+s.Type+"\n"), s.Payload()...))
+}
+
+// ParseSubmission decodes a payload strictly and applies the defaults. Every
+// error is a *RequestError whose message names the field.
+func ParseSubmission(taskType string, payload []byte) (Submission, error) {
+	s := Submission{Type: taskType, Queue: QueueDefault, Options: pipeline.DefaultOptions()}
+	if !slices.Contains(Types(), taskType) {
+		return Submission{}, &RequestError{CodeTypeUnknown, fmt.Sprintf("unknown type %s: known are %s", name(taskType), strings.Join(Types(), ", "))}
+	}
+	obj, bad := decodeObject(payload)
+	if bad != nil {
+		return Submission{}, bad
+	}
+	r := &reader{obj: obj}
+	r.only("hash", "source", "options", "callback_url", "private", "metadata")
+	r.text("hash", &s.Hash)
+	r.text("source", &s.Source)
+	r.text("callback_url", &s.CallbackURL)
+	r.flag("private", &s.Private)
+	r.metadata("metadata", &s.Metadata)
+	if bad := s.parseType(r); bad != nil {
+		return Submission{}, bad
+	}
+	if bad := s.check(); bad != nil {
+		return Submission{}, bad
+	}
+	s.Digest = s.digest()
+	return s, nil
+}
+
+// parseType reads the options, which each type has of its own.
+func (s *Submission) parseType(r *reader) *RequestError {
+	options := r.sub("options")
+	if r.err != nil {
+		return r.err
+	}
+	if _, isPart := partKinds[s.Type]; isPart {
+		part, bad := parsePart(s.Type, options)
+		s.Part, s.Queue = &part, QueueParts
+		return bad
+	}
+	if s.Type == TypeFull {
+		options.only(fullFields()...)
+		outer := options
+		options = outer.sub("transcode")
+		if outer.err != nil {
+			return outer.err
+		}
+		if bad := parseFull(outer, s); bad != nil {
+			return bad
+		}
+	}
+	parseOptions(options, &s.Options)
+	if options.err != nil {
+		return options.err
+	}
+	if bad := optionsFault(s.Options.Validate(), options.path); bad != nil {
+		return bad
+	}
+	s.Options = s.Options.Canonical()
+	return nil
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
@@ -158,26 +190,15 @@ func parseOptions(r *reader, o *pipeline.Options) {
 	r.texts("pssh", &o.PSSH)
 }
 
-// check looks at what the fields say; optionsPath is where the options stood.
-func (s Submission) check(optionsPath string) *RequestError {
+// check looks at what the fields beside the options say.
+func (s Submission) check() *RequestError {
 	if !validHash(s.Hash) {
 		return badPayload(`"hash" must be the SHA-256 of the source as 64 lower-case hex digits`)
 	}
 	if fault := sourceFault(s.Source); fault != "" {
 		return badPayload(`"source" %s`, fault)
 	}
-	if bad := callbackForm(s.CallbackURL); bad != nil {
-		return bad
-	}
-	if err := s.Options.Validate(); err != nil {
-		bad := &RequestError{CodeOptionsInvalid, "the options are not valid"}
-		var e *pipeline.Error
-		if errors.As(err, &e) {
-			bad.Message = strings.Replace(e.Message, "options.", optionsPath+".", 1)
-		}
-		return bad
-	}
-	return nil
+	return callbackForm(s.CallbackURL)
 }
 
 func validHash(s string) bool {

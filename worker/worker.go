@@ -22,12 +22,14 @@ type Config struct {
 	Redis    redis.UniversalClient
 	Keys     Keys
 	Pipeline Pipeline
-	Wake     func() // tells the dispatcher that the outbox has news
-	BaseURL  string // public origin, without a trailing slash
-	Name     string // of this process in job rows; default: host and a random part
+	Parts    PartMaker // nil: this worker makes no parts
+	Wake     func()    // tells the dispatcher that the outbox has news
+	BaseURL  string    // public origin, without a trailing slash
+	Name     string    // of this process in job rows; default: host and a random part
 
 	Concurrency      int   // attempts at once from QueueDefault, 1
 	LargeConcurrency int   // attempts at once from QueueLarge, 1
+	PartConcurrency  int   // attempts on parts at once, 1
 	MaxSourceBytes   int64 // 0: no limit
 	// AttemptMemory is reserved for each attempt, in bytes: without it none
 	// begins. 0: nothing is reserved.
@@ -76,6 +78,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	setDefault(&cfg.Concurrency, 1)
 	setDefault(&cfg.LargeConcurrency, 1)
+	setDefault(&cfg.PartConcurrency, 1)
 	setDefault(&cfg.MaxAttempts, defaultMaxAttempts)
 	setDefault(&cfg.RetryBackoff, 5*time.Second)
 	setDefault(&cfg.Lease, 15*time.Second)
@@ -111,7 +114,7 @@ func New(cfg Config) (*Worker, error) {
 	return &Worker{
 		cfg:    cfg,
 		memory: memory,
-		gate:   newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency}),
+		gate:   newGate(map[string]int{QueueDefault: cfg.Concurrency, QueueLarge: cfg.LargeConcurrency, QueueParts: cfg.PartConcurrency}),
 		watch:  newWatch(),
 
 		inspector: asynq.NewInspectorFromRedisClient(cfg.Redis),
@@ -138,18 +141,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer func() { stopListening(); listener.Wait() }()
 	leave := w.attend(ctx)
 	defer leave()
-	both := map[string]int{QueueDefault: 1, QueueLarge: 1}
 	var servers []*asynq.Server
-	for _, s := range []struct {
-		slots   int
-		look    time.Duration // how often, while a slot is free; each look costs some 0.2 ms
-		queues  map[string]int
-		handler asynq.HandlerFunc
-	}{
-		{adopters, 50 * time.Millisecond, both, w.answer(w.adopt, TypeTranscode, TypeFull)},
-		{w.cfg.Concurrency, 50 * time.Millisecond, map[string]int{runQueue(QueueDefault): 1}, w.answer(w.runJob(QueueDefault), TypeRun)},
-		{w.cfg.LargeConcurrency, 500 * time.Millisecond, map[string]int{runQueue(QueueLarge): 1}, w.answer(w.runJob(QueueLarge), TypeRun)},
-	} {
+	for _, s := range w.counters() {
 		srv := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
 			Concurrency:              s.slots,
 			Queues:                   s.queues,
@@ -174,6 +167,29 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.shutdown(servers)
 	w.cfg.Log.Info("worker stopped", "worker", w.cfg.Name)
 	return nil
+}
+
+// counter is a place where tasks are taken.
+type counter struct {
+	slots   int
+	look    time.Duration // how often, while a slot is free; each look costs some 0.2 ms
+	queues  map[string]int
+	handler asynq.HandlerFunc
+}
+
+func (w *Worker) counters() []counter {
+	of := func(queue string, slots int, look time.Duration) counter {
+		return counter{slots, look, map[string]int{runQueue(queue): 1}, w.answer(w.runJob(queue), TypeRun)}
+	}
+	all := []counter{
+		{adopters, 50 * time.Millisecond, map[string]int{QueueDefault: 1, QueueLarge: 1}, w.answer(w.adopt, Types()...)},
+		of(QueueDefault, w.cfg.Concurrency, 50*time.Millisecond),
+		of(QueueLarge, w.cfg.LargeConcurrency, 500*time.Millisecond),
+	}
+	if w.cfg.Parts != nil {
+		all = append(all, of(QueueParts, w.cfg.PartConcurrency, 100*time.Millisecond))
+	}
+	return all
 }
 
 func (w *Worker) shutdown(servers []*asynq.Server) {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -73,7 +74,7 @@ func (s jobService) admit(ctx context.Context, sub *worker.Submission) error {
 			Status: http.StatusRequestEntityTooLarge, Code: pipeline.CodeSourceTooLarge,
 			Detail: fmt.Sprintf("source: it has %d bytes, and at most %d are taken", info.Size, s.maxBytes),
 		}
-	case info.Size >= s.largeBytes:
+	case sub.Part == nil && info.Size >= s.largeBytes:
 		sub.Queue = worker.QueueLarge
 	}
 	return nil
@@ -134,7 +135,10 @@ func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error
 
 // Retry implements api.JobService.
 func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
-	job, err := s.store.Retry(ctx, id)
+	return s.retried(s.store.Retry(ctx, id))
+}
+
+func (s jobService) retried(job worker.Job, err error) (api.Job, error) {
 	var duplicate *worker.DuplicateError
 	switch {
 	case errors.Is(err, worker.ErrJobNotFound):
@@ -148,6 +152,11 @@ func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
 	}
 	s.wake()
 	return jobForAPI(job), nil
+}
+
+// RetryPart implements api.JobService.
+func (s jobService) RetryPart(ctx context.Context, hash, kind, name string) (api.Job, error) {
+	return s.retried(s.store.RetryPart(ctx, hash, kind, name))
 }
 
 func conflict(code, detail string) *api.Problem {
@@ -177,6 +186,7 @@ func jobForAPI(j worker.Job) api.Job {
 		ID: j.ID, Type: j.Type, Hash: j.Hash, Source: j.Source,
 		State: string(j.State), Stage: j.Stage, Progress: j.Progress, ETASeconds: j.ETASeconds,
 		Attempt: j.Attempt, ErrorCode: j.ErrorCode, ErrorMessage: j.ErrorMessage, Results: j.Results,
+		PartKind: j.PartKind, PartName: j.PartName, ParentID: j.ParentID, Metadata: j.Metadata, Parts: j.Parts,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
 	}
 }
@@ -203,6 +213,11 @@ func (a assets) Delete(ctx context.Context, hash string, by api.Caller) (api.Del
 	return api.Deletion{
 		Generations: d.Generations, Keys: d.Keys, CancelledJobs: d.Cancelled, RequestedAt: d.RequestedAt,
 	}, err
+}
+
+// Parts implements api.Assets.
+func (a assets) Parts(ctx context.Context, hash string) (json.RawMessage, error) {
+	return a.store.AssetParts(ctx, hash)
 }
 
 // Get implements api.Assets.
@@ -263,7 +278,17 @@ func (p publications) Entry(ctx context.Context, hash string) (api.Entry, error)
 	if err != nil {
 		return api.Entry{}, publicationError(err)
 	}
-	return api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted, Private: e.Private}, nil
+	entry := api.Entry{Prefix: e.Prefix, Generation: e.Generation, Encrypted: e.Encrypted, Private: e.Private}
+	for _, part := range e.Parts {
+		entry.Parts = append(entry.Parts, api.Part(part))
+	}
+	return entry, nil
+}
+
+// PartObject implements api.Publications.
+func (p publications) PartObject(ctx context.Context, hash, name string) (string, error) {
+	prefix, err := p.store.PartObject(ctx, hash, name)
+	return prefix, publicationError(err)
 }
 
 // Object implements api.Publications.
@@ -272,7 +297,10 @@ func (p publications) Object(ctx context.Context, hash, prefix, name string) (ap
 	if err != nil {
 		return api.Object{}, publicationError(err)
 	}
-	return api.Object{Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256, Encrypted: o.Encrypted, Private: o.Private}, nil
+	return api.Object{
+		Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256,
+		Encrypted: o.Encrypted, Private: o.Private, Kind: o.Kind,
+	}, nil
 }
 
 func publicationError(err error) error {

@@ -108,7 +108,6 @@ func checkResults(t *testing.T, r *rig, job fullJob) {
 			KEKVersion  int    `json:"kek_version"`
 			KeyURI      string `json:"key_uri"`
 		}
-		Poster string
 	}
 	if err := json.Unmarshal(job.Results, &res); err != nil {
 		t.Fatal(err)
@@ -187,6 +186,7 @@ func checkMedia(t *testing.T, r *rig, job fullJob) {
 	if a := r.do("GET", "/stream/"+job.Hash+"/%2e%2e/x", ""); a.status != http.StatusNotFound {
 		t.Errorf("encoded dots: %d", a.status)
 	}
+	r.partsReady(job.ID)
 	poster := "/stream/" + job.Hash + "/poster.jpg"
 	if a := r.do("GET", poster, ""); a.status != http.StatusUnauthorized {
 		t.Errorf("poster without a token: %d", a.status)

@@ -53,6 +53,7 @@ func TestE2ENoMediaOnDisk(t *testing.T) {
 	hash, source := r.upload(clip(t, "640x360", 14))
 	job := r.succeeded(r.accepted(r.submit("video:full", hash, source, `{"transcode":{"encrypt":true}}`)))
 	r.play(job)
+	r.partsReady(job.ID)
 	server.stop(t)
 	trace := readTraces(t, log)
 	for _, tool := range []string{"ffmpeg", "ffprobe", "packager"} {

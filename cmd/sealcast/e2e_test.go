@@ -275,6 +275,31 @@ type fullJob struct {
 	Attempt                              int
 	Error                                *struct{ Code, Message, Stage string }
 	Results                              json.RawMessage
+	Parts                                []partState
+}
+
+// partState is a part as its parent's document shows it.
+type partState struct {
+	Kind, Name, State string
+	JobID             string `json:"job_id"`
+	Error             *struct{ Code, Message string }
+	Results           json.RawMessage
+}
+
+// partsReady waits until every part that a job asked for is ready.
+func (r *rig) partsReady(id string) fullJob {
+	r.t.Helper()
+	return r.await(id, "its parts are ready", func(j fullJob) bool {
+		for _, p := range j.Parts {
+			if p.State == "failed" || p.State == "cancelled" {
+				r.t.Fatalf("part %+v of %s", p, id)
+			}
+			if p.State != "ready" {
+				return false
+			}
+		}
+		return len(j.Parts) > 0
+	})
 }
 
 func (r *rig) job(id string) fullJob {

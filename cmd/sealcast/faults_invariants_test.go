@@ -59,7 +59,7 @@ func (f *faultRig) onePublication(t *testing.T, id string) {
 	if j.State == "succeeded" {
 		want = 1
 	}
-	if n := f.count(`SELECT count(*) FROM publications WHERE job_id = $1`, id); n != want {
+	if n := f.count(`SELECT (SELECT count(*) FROM publications WHERE job_id = $1) + (SELECT count(*) FROM asset_parts WHERE job_id = $1)`, id); n != want {
 		t.Errorf("job %s is %s and has %d publications", id, j.State, n)
 	}
 	if n := f.count(`SELECT count(DISTINCT attempt) FROM content_keys WHERE job_id = $1 AND state = 'active'`, id); n > want {
@@ -67,6 +67,8 @@ func (f *faultRig) onePublication(t *testing.T, id string) {
 	}
 	if want == 1 {
 		f.whole(t, j)
+	}
+	if want == 1 && f.count(`SELECT count(*) FROM publications WHERE job_id = $1`, id) == 1 {
 		f.play(j)
 	}
 }
@@ -76,7 +78,10 @@ func (f *faultRig) whole(t *testing.T, j fullJob) {
 	t.Helper()
 	rows, err := f.db.Query(t.Context(), `
 		SELECT 'stream/' || p.hash || '/' || p.prefix || '/' || o.name, o.size, o.sha256
-		FROM publications p JOIN publication_objects o ON o.prefix = p.prefix WHERE p.job_id = $1`, j.ID)
+		FROM publications p JOIN publication_objects o ON o.prefix = p.prefix WHERE p.job_id = $1
+		UNION ALL
+		SELECT 'stream/' || p.hash || '/' || p.prefix || '/' || o.name, o.size, o.sha256
+		FROM asset_parts p JOIN asset_part_objects o ON o.prefix = p.prefix WHERE p.job_id = $1`, j.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,15 @@ type boundary struct {
 	short bool   // also without the build tag faults
 	// published says that the attempt's publication is visible at the boundary.
 	published bool
+	inCommit  bool // the publish transaction holds the job's row, or has just let it go
 	hold      func(t *testing.T, f *faultRig) *snag
 }
 
 func boundaries() []boundary {
 	return []boundary{
 		{name: "claim", hold: func(t *testing.T, f *faultRig) *snag {
-			return f.store.catch(t, false, 0, fromBucket(f.env["SOURCE_BUCKET"], http.MethodHead, http.MethodGet))
+			// The first look at the source is the submission's own.
+			return f.store.catch(t, false, 1, fromBucket(f.env["SOURCE_BUCKET"], http.MethodHead, http.MethodGet))
 		}},
 		{name: "probe", stage: "probe", hold: func(t *testing.T, f *faultRig) *snag {
 			return f.store.catch(t, false, 1, fromBucket(f.env["SOURCE_BUCKET"], http.MethodGet))
@@ -41,10 +43,10 @@ func boundaries() []boundary {
 		{name: "before the multivariant playlist", stage: "publish", hold: func(t *testing.T, f *faultRig) *snag {
 			return f.store.catch(t, false, 0, putOf("master.m3u8"))
 		}},
-		{name: "before COMMIT", short: true, hold: func(t *testing.T, f *faultRig) *snag {
+		{name: "before COMMIT", short: true, inCommit: true, hold: func(t *testing.T, f *faultRig) *snag {
 			return f.pg.catch(t, false, `"publication_objects"`, "commit\x00")
 		}},
-		{name: "after COMMIT", short: true, published: true, hold: func(t *testing.T, f *faultRig) *snag {
+		{name: "after COMMIT", short: true, published: true, inCommit: true, hold: func(t *testing.T, f *faultRig) *snag {
 			return f.pg.catch(t, true, `"publication_objects"`, "commit\x00")
 		}},
 	}

@@ -206,6 +206,7 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		Redis:            p.redis,
 		Keys:             p.keys,
 		Pipeline:         runner,
+		Parts:            runner,
 		Wake:             dispatcher.Wake,
 		BaseURL:          string(p.cfg.Public.BaseURL),
 		Concurrency:      int(p.cfg.Work.Concurrency),

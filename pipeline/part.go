@@ -1,0 +1,133 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Part is something that is made of a source beside the film: it can fail, be
+// made again or be added alone. Cover, Preview and Storyboard are parts.
+type Part interface {
+	// Validate reports the first fault as a permanent Error with code
+	// options_invalid. Its message names fields from "options." on.
+	Validate() error
+	// make makes the part below the attempt's prefix, with put, and returns
+	// its facts.
+	make(ctx context.Context, a *attempt, src *Source, plan Plan) (Facts, error)
+}
+
+// Facts are what results and the API must know of a part; they become JSON.
+type Facts map[string]any
+
+// PartRequest is one attempt to make a part.
+type PartRequest struct {
+	Hash           string // the asset: 64 lower-case hex digits
+	Prefix         string // the attempt: objects go to stream/<hash>/<prefix>/
+	SourceKey      string // object key in the source bucket
+	MaxSourceBytes int64  // 0: no limit
+	Part           Part
+	Nice           int  // priority of the children: 0 is ours, 19 the lowest
+	Light          bool // with less memory: an attempt before ran out of it
+
+	// Verified reports whether the source with this ETag is known to have the
+	// asset's SHA-256; then it need not be read through. May be nil.
+	Verified func(ctx context.Context, etag string) (bool, error)
+	// Progress is told of every step. It must not block.
+	Progress func(Progress)
+	Log      *slog.Logger
+}
+
+// MadePart is what an attempt made: everything is in the store, nothing is
+// visible yet.
+type MadePart struct {
+	Facts          Facts
+	Duration       time.Duration // of the source
+	SourceBytes    int64
+	SourceETag     string
+	SourceVerified bool  // its bytes have the SHA-256 that the request named
+	BytesRead      int64 // of the source
+	Bytes          int64 // of all objects
+	Objects        []Object
+	Stages         []StageTime
+	Children       []ChildUsage
+}
+
+// MakePart makes a part: probe, encode, publish. Its errors and its promise are
+// those of Run.
+func (r *Runner) MakePart(ctx context.Context, req PartRequest) (*MadePart, error) {
+	if err := req.Part.Validate(); err != nil {
+		return nil, err
+	}
+	if !hashPattern.MatchString(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
+		return nil, permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
+	}
+	ctx, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	a, end, err := r.open(ctx, abort, Request{
+		Hash: req.Hash, Prefix: req.Prefix, SourceKey: req.SourceKey, MaxSourceBytes: req.MaxSourceBytes,
+		Nice: req.Nice, Light: req.Light, Progress: req.Progress, Log: req.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	made, err := a.makePart(ctx, abort, req)
+	r.metrics.observe(a)
+	if err != nil {
+		return nil, a.firstCause(ctx, err)
+	}
+	return made, nil
+}
+
+func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, req PartRequest) (*MadePart, error) {
+	a.track.enter(StageProbe, 0)
+	src, err := a.probe(ctx, abort)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := newPlan(src, DefaultOptions())
+	if err != nil {
+		return nil, err
+	}
+	known := false
+	if req.Verified != nil {
+		if known, err = req.Verified(ctx, src.ETag); err != nil {
+			return nil, err
+		}
+	}
+	a.track.enter(StageEncode, percentProbed)
+	done := a.limitTime(a.planned(src, plan), abort)
+	defer done()
+	facts, err := req.Part.make(ctx, a, src, plan)
+	if err != nil {
+		return nil, err
+	}
+	a.track.enter(StageVerify, percentPacked)
+	if !known {
+		if err := a.checkSource(ctx); err != nil {
+			return nil, err
+		}
+	}
+	a.track.enter(StagePublish, percentVerified)
+	made := &MadePart{
+		Facts: facts, Duration: src.Duration, SourceBytes: src.Size, SourceETag: src.ETag,
+		SourceVerified: a.gateway.sum != nil, BytesRead: a.gateway.read.Load(),
+	}
+	if made.Objects, made.Bytes, err = a.stored(ctx); err != nil {
+		return nil, err
+	}
+	if len(made.Objects) == 0 {
+		return nil, verifyError(errors.New("the part has no objects"))
+	}
+	made.Stages = a.track.finish()
+	made.Children = a.usage()
+	return made, nil
+}
+
+// stored compares the store with what was uploaded and returns the inventory.
+func (a *attempt) stored(ctx context.Context) (objects []Object, bytes int64, err error) {
+	objects, bytes = a.up.list()
+	return objects, bytes, a.checkInventory(ctx, len(objects))
+}

@@ -1,0 +1,86 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// partNice is the priority of children that make parts: the film goes first.
+const partNice = 10
+
+// processPart is the recipe of an attempt on a part.
+func (a *attempt) processPart(held, working context.Context, reporter *reporter, rest func()) error {
+	part, err := a.job.part()
+	if err != nil {
+		return err
+	}
+	a.part, err = a.w.cfg.Parts.MakePart(working, a.partRequest(part, reporter))
+	if err != nil {
+		return err
+	}
+	results, err := partResults(a.w.cfg.BaseURL, a.job, a.part)
+	if err != nil {
+		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
+	}
+	rest()
+	if err := context.Cause(held); err != nil {
+		return err
+	}
+	return a.persist(held, func() error {
+		return a.w.cfg.Store.PublishPart(held, PublishPart{
+			Fence: a.job.Fence(), Hash: a.job.Hash, Kind: a.job.PartKind, Name: a.job.PartName,
+			Facts: a.part.Facts, Objects: a.part.Objects, Results: results,
+			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified),
+		})
+	})
+}
+
+func (a *attempt) partRequest(part pipeline.Part, reporter *reporter) pipeline.PartRequest {
+	return pipeline.PartRequest{
+		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
+		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
+		Part: part, Nice: partNice, Light: a.job.Light,
+		Verified: func(ctx context.Context, etag string) (bool, error) {
+			return a.w.cfg.Store.verified(ctx, a.job.Hash, VerifiedSource{a.job.Source, etag})
+		},
+		Progress: reporter.Report, Log: a.log,
+	}
+}
+
+// verifiedSource is what the publish transaction keeps of a source.
+func verifiedSource(key, etag string, verified bool) VerifiedSource {
+	if !verified {
+		return VerifiedSource{}
+	}
+	return VerifiedSource{Key: key, ETag: etag}
+}
+
+// partResults is the results object of a job that made a part: the wire
+// contract. The facts of each kind stand beside it.
+func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMessage, error) {
+	root := baseURL + "/stream/" + job.Hash + "/"
+	urls := map[string]string{}
+	for _, o := range made.Objects {
+		urls[o.Name] = root + o.Name
+	}
+	r := map[string]any{}
+	maps.Copy(r, made.Facts)
+	maps.Copy(r, map[string]any{
+		"hash": job.Hash, "urls": urls, "duration_seconds": made.Duration.Seconds(), "source_bytes": made.SourceBytes,
+		"bytes": made.Bytes, "objects": len(made.Objects), "stages": stageResults(made.Stages),
+	})
+	return json.Marshal(r)
+}
+
+func stageResults(stages []pipeline.StageTime) []stageResult {
+	out := []stageResult{}
+	for _, s := range stages {
+		out = append(out, stageResult{s.Stage, s.Start.UTC(), s.Duration.Round(time.Microsecond).Seconds()})
+	}
+	return out
+}

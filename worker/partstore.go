@@ -1,0 +1,326 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// AssetPart is the current making of a part.
+type AssetPart struct {
+	Kind, Name string
+	Prefix     string // objects are stream/<hash>/<prefix>/<name>
+	JobID      string
+	At         time.Time       // when it was published
+	Facts      json.RawMessage // an object: what the part's maker tells of it
+}
+
+// PublishPart is what an attempt on a part wants to make visible.
+type PublishPart struct {
+	Fence      Fence
+	Hash       string
+	Kind, Name string
+	Facts      pipeline.Facts
+	Objects    []pipeline.Object
+	Results    json.RawMessage
+	Source     VerifiedSource
+}
+
+// PublishPart makes an attempt the current making of its part and its job
+// succeeded, in one transaction; the making before it is replaced. Errors as of
+// Publish.
+func (s *JobStore) PublishPart(ctx context.Context, req PublishPart) error {
+	return s.commitPublication(ctx, req.Fence, func(ctx context.Context, tx pgx.Tx) error { return publishPart(ctx, tx, req) })
+}
+
+func publishPart(ctx context.Context, tx pgx.Tx, req PublishPart) error {
+	if err := holdFence(ctx, tx, req.Fence, req.Hash, false); err != nil {
+		return err
+	}
+	if err := replacePart(ctx, tx, req.Hash, req.Kind, req.Name); err != nil {
+		return err
+	}
+	prefix := req.Fence.Prefix()
+	_, err := tx.Exec(ctx, `
+		INSERT INTO asset_parts (prefix, hash, kind, name, job_id, attempt, facts) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		prefix, req.Hash, req.Kind, req.Name, req.Fence.JobID, req.Fence.Attempt, req.Facts)
+	if err != nil {
+		return fmt.Errorf("insert the part: %w", err)
+	}
+	if err := insertInventory(ctx, tx, "asset_part_objects", prefix, req.Objects); err != nil {
+		return err
+	}
+	if err := recordVerified(ctx, tx, req.Hash, req.Source); err != nil {
+		return err
+	}
+	return succeed(ctx, tx, req.Fence, req.Results, map[string]any{})
+}
+
+// replacePart ends the time of the current making, if there is one: it is not
+// found any more, but served below its prefix until it is collected.
+func replacePart(ctx context.Context, tx pgx.Tx, hash, kind, name string) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE asset_parts SET replaced_at = now() WHERE hash = $1 AND kind = $2 AND name = $3 AND replaced_at IS NULL`, hash, kind, name)
+	if err != nil {
+		return fmt.Errorf("replace the part: %w", err)
+	}
+	return nil
+}
+
+// RemovePart takes a part off: nobody finds it any more, and the collector
+// removes its objects. False when there is none.
+func (s *JobStore) RemovePart(ctx context.Context, hash, kind, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE asset_parts SET replaced_at = now() WHERE hash = $1 AND kind = $2 AND name = $3 AND replaced_at IS NULL`, hash, kind, name)
+	if err != nil {
+		return false, fmt.Errorf("remove part %s of %s: %w", kind, hash, err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// retirePart takes a replaced part out of the inventory.
+func retirePart(ctx context.Context, tx pgx.Tx, prefix string) (gone bool, err error) {
+	tag, err := tx.Exec(ctx, `
+		UPDATE asset_parts SET collected_at = coalesce(collected_at, now()) WHERE prefix = $1 AND replaced_at IS NOT NULL`, prefix)
+	if err != nil || tag.RowsAffected() == 0 {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM asset_part_objects WHERE prefix = $1`, prefix)
+	return true, err
+}
+
+// currentParts lists the parts of an asset.
+func (s *JobStore) currentParts(ctx context.Context, hash string) ([]AssetPart, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT kind, name, prefix, job_id, published_at, facts FROM asset_parts
+		WHERE hash = $1 AND replaced_at IS NULL ORDER BY kind, name`, hash)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[AssetPart])
+}
+
+// PartObject finds an object of the current parts by its name alone.
+// ErrPublicationNotFound, also while the asset is not published.
+func (s *JobStore) PartObject(ctx context.Context, hash, name string) (prefix string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `
+		SELECT p.prefix FROM asset_parts p
+		JOIN assets a ON a.hash = p.hash
+		JOIN asset_part_objects o ON o.prefix = p.prefix AND o.name = $2
+		WHERE p.hash = $1 AND p.replaced_at IS NULL ORDER BY p.kind, p.name LIMIT 1`, hash, name).Scan(&prefix)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", ErrPublicationNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for %s among the parts of %s: %w", name, hash, err)
+	}
+	return prefix, nil
+}
+
+// submitParts records what a job asks for beside its film, and the jobs of the
+// parts that need nothing but the source.
+func submitParts(ctx context.Context, tx pgx.Tx, parent Job, sub Submission) error {
+	for i, p := range sub.Parts {
+		child := sub.child(p)
+		child.ParentID = parent.ID
+		var id *string
+		if !partKinds[p.Type].afterFilm {
+			job, _, err := submit(ctx, tx, child, newID())
+			if err != nil {
+				return fmt.Errorf("submit the %s: %w", p.Kind, err)
+			}
+			id = &job.ID
+		}
+		_, err := tx.Exec(ctx, `
+			INSERT INTO job_parts (parent_id, position, kind, name, type, options, job_id) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			parent.ID, i, p.Kind, p.Name, p.Type, child.stored(), id)
+		if err != nil {
+			return fmt.Errorf("record the %s: %w", p.Kind, err)
+		}
+	}
+	return nil
+}
+
+// submitLateParts records the jobs of parts that are made of what the parent
+// publishes in this transaction.
+func submitLateParts(ctx context.Context, tx pgx.Tx, parentID string) error {
+	rows, err := tx.Query(ctx, `
+		SELECT p.type, p.kind, p.name, p.options, j.hash, j.source, j.callback_url, j.metadata
+		FROM job_parts p JOIN jobs j ON j.id = p.parent_id WHERE p.parent_id = $1 AND p.job_id IS NULL ORDER BY p.position`, parentID)
+	if err != nil {
+		return err
+	}
+	late, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Submission, err error) {
+		var p PartSubmission
+		var options json.RawMessage
+		s = Submission{ParentID: parentID}
+		if err := row.Scan(&p.Type, &p.Kind, &p.Name, &options, &s.Hash, &s.Source, &s.CallbackURL, &s.Metadata); err != nil {
+			return s, err
+		}
+		p.Part, err = partKinds[p.Type].load(options)
+		child := s.child(p)
+		child.ParentID = parentID
+		return child, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, child := range late {
+		job, _, err := submit(ctx, tx, child, newID())
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE job_parts SET job_id = $4 WHERE parent_id = $1 AND kind = $2 AND name = $3`,
+			parentID, child.Part.Kind, child.Part.Name, job.ID)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retryParts starts the parts again that have failed or were cancelled with
+// their parent. One that another job stands for by now stays as it is.
+func retryParts(ctx context.Context, tx pgx.Tx, parentID string) error {
+	rows, err := tx.Query(ctx, `
+		SELECT j.id FROM job_parts p JOIN jobs j ON j.id = p.job_id
+		WHERE p.parent_id = $1 AND j.state IN ('failed', 'cancelled') AND NOT EXISTS (
+			SELECT FROM jobs o WHERE o.request_digest = j.request_digest AND o.state IN ('queued', 'running', 'succeeded')
+			AND o.superseded_at IS NULL AND o.asset_deleted_at IS NULL)
+		ORDER BY p.position`, parentID)
+	if err != nil {
+		return err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if _, err := retry(ctx, tx, id, ""); err != nil {
+			return fmt.Errorf("retry part %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// cancelParts cancels the parts that a job asked for and that have not ended.
+func cancelParts(ctx context.Context, tx pgx.Tx, parentID string) error {
+	rows, err := tx.Query(ctx, `
+		UPDATE jobs
+		SET state = 'cancelled', cancel_requested_at = now(), lease_until = NULL, eta_seconds = NULL,
+		    error_code = '', error_message = '', finished_at = now(), updated_at = now()
+		WHERE parent_id = $1 AND state IN ('queued', 'running')
+		RETURNING id, attempt`, parentID)
+	if err != nil {
+		return fmt.Errorf("cancel the parts: %w", err)
+	}
+	_, err = tellCancelled(ctx, tx, rows)
+	return err
+}
+
+// addParts reads the parts that jobs asked for.
+func (s *JobStore) addParts(ctx context.Context, jobs []Job) error {
+	at := map[string]int{}
+	var ids []string
+	for i, j := range jobs {
+		if j.Type == TypeFull {
+			at[j.ID] = i
+			ids = append(ids, j.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := s.pool.Query(ctx, `SELECT id, parts_of_job(id) FROM unnest($1::text[]) AS t (id)`, ids)
+	if err != nil {
+		return fmt.Errorf("read parts: %w", err)
+	}
+	var id string
+	var parts json.RawMessage
+	_, err = pgx.ForEachRow(rows, []any{&id, &parts}, func() error {
+		jobs[at[id]].Parts, parts = parts, nil
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read parts: %w", err)
+	}
+	return nil
+}
+
+// recordVerified keeps that a source has its asset's SHA-256.
+func recordVerified(ctx context.Context, tx pgx.Tx, hash string, source VerifiedSource) error {
+	if source.ETag == "" {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO verified_sources (hash, source, etag) VALUES ($1, $2, $3)
+		ON CONFLICT (hash, source, etag) DO UPDATE SET at = now()`, hash, source.Key, source.ETag)
+	if err != nil {
+		return fmt.Errorf("record the source: %w", err)
+	}
+	return nil
+}
+
+// verified reports whether a source is known to have its asset's SHA-256.
+func (s *JobStore) verified(ctx context.Context, hash string, source VerifiedSource) (there bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM verified_sources WHERE hash = $1 AND source = $2 AND etag = $3)`,
+		hash, source.Key, source.ETag).Scan(&there)
+	if err != nil {
+		return false, fmt.Errorf("look for a verified source: %w", err)
+	}
+	return there, nil
+}
+
+// RetryPart queues the newest job of a part again. Errors as of Retry;
+// ErrJobNotFound when nobody asked for the part.
+func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string) (Job, error) {
+	look, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var id string
+	err := s.pool.QueryRow(look, `
+		SELECT id FROM jobs WHERE hash = $1 AND part_kind = $2 AND part_name = $3 ORDER BY created_at DESC, id DESC LIMIT 1`,
+		hash, kind, name).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) || kind == "" {
+		return Job{}, ErrJobNotFound
+	}
+	if err != nil {
+		return Job{}, fmt.Errorf("look for the job of %s: %w", kind, err)
+	}
+	return s.Retry(ctx, id)
+}
+
+// AssetParts lists what was ever asked for beside the film of an asset, as its
+// newest job stands, in the form of Job.Parts; results are those of the making
+// that is served.
+func (s *JobStore) AssetParts(ctx context.Context, hash string) (parts json.RawMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `
+		SELECT coalesce(json_agg(json_build_object(
+			'kind', j.part_kind, 'name', nullif(j.part_name, ''), 'job_id', j.id,
+			'state', CASE j.state WHEN 'queued' THEN 'pending' WHEN 'succeeded' THEN 'ready' ELSE j.state END,
+			'error', CASE WHEN j.error_code <> '' THEN json_build_object('code', j.error_code, 'message', j.error_message) END,
+			'results', made.results) ORDER BY j.part_kind, j.part_name), '[]')
+		FROM (SELECT DISTINCT ON (part_kind, part_name) * FROM jobs
+		      WHERE hash = $1 AND part_kind <> '' AND asset_deleted_at IS NULL AND error_code <> 'asset_deleted'
+		      ORDER BY part_kind, part_name, created_at DESC, id DESC) j
+		LEFT JOIN asset_parts p ON p.hash = j.hash AND p.kind = j.part_kind AND p.name = j.part_name AND p.replaced_at IS NULL
+		LEFT JOIN jobs made ON made.id = p.job_id
+		WHERE j.state <> 'succeeded' OR p.prefix IS NOT NULL`, hash).Scan(&parts)
+	if err != nil {
+		return nil, fmt.Errorf("list the parts of %s: %w", hash, err)
+	}
+	return parts, nil
+}
