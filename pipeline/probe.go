@@ -25,6 +25,7 @@ type Source struct {
 	Duration time.Duration // of the longest stream that is used
 	Video    VideoSource
 	Audio    []AudioSource
+	Text     []TextSource
 }
 
 // VideoSource is the video stream that is used.
@@ -241,8 +242,10 @@ type probeStream struct {
 	Packets     string `json:"nb_read_packets"`
 	Frames      string `json:"nb_frames"`
 	Disposition struct {
-		Default     int `json:"default"`
-		AttachedPic int `json:"attached_pic"`
+		Default         int `json:"default"`
+		AttachedPic     int `json:"attached_pic"`
+		Forced          int `json:"forced"`
+		HearingImpaired int `json:"hearing_impaired"`
 	} `json:"disposition"`
 	Tags         map[string]string `json:"tags"`
 	SideDataList []struct {
@@ -267,6 +270,8 @@ func parseProbe(doc []byte) (*Source, error) {
 			if video == nil || video.Disposition.Default == 0 && s.Disposition.Default == 1 {
 				video = s
 			}
+		case s.CodecType == "subtitle":
+			src.Text = append(src.Text, textSource(s))
 		case s.CodecType == "audio" && s.Channels > 0 && s.CodecName != "":
 			rate, _ := strconv.Atoi(s.SampleRate)
 			src.Audio = append(src.Audio, AudioSource{

@@ -192,7 +192,7 @@ func TestPartFailsAlone(t *testing.T) {
 	h.invariants()
 }
 
-const coverOnly = `,"options":{}`
+const coverOnly = `,"options":{"text":false}`
 
 // Cancelling a film cancels its parts, and trying it again makes both again.
 func TestPartsAreCancelledAndRetried(t *testing.T) {

@@ -19,7 +19,11 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if err != nil {
 		return err
 	}
-	a.part, err = a.w.cfg.Parts.MakePart(working, a.partRequest(part, reporter))
+	req := a.partRequest(part, reporter)
+	if req.Film, err = a.film(working); err != nil {
+		return err
+	}
+	a.part, err = a.w.cfg.Parts.MakePart(working, req)
 	if err != nil {
 		return err
 	}

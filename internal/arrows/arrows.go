@@ -13,6 +13,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
+pipeline, worker, api ─► internal/texttrack
 pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
        api → {worker, pipeline}; worker → api
@@ -33,10 +34,10 @@ var Allowed = map[string][]string{
 	"internal/localstack": {},
 	"keystore/audit":      {},
 	"keystore":            {"keystore/audit", "internal/cenc"},
-	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox"},
-	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox"},
-	"worker":              {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
-	"api":                 {"keystore", "keystore/audit", "token", "internal/cenc"},
+	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
+	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
+	"worker":              {"internal/texttrack", "pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
+	"api":                 {"internal/texttrack", "keystore", "keystore/audit", "token", "internal/cenc"},
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},
