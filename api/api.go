@@ -18,9 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/keystore"
-	"github.com/sealcast/sealcast/token"
 )
 
 // Config wires the API. All members are required but BaseURL, CORSOrigins,
@@ -31,7 +31,7 @@ type Config struct {
 	CORSOrigins    []string       // "https://host[:port]" or, with any port, "http://127.0.0.1:*"
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 
-	Tokens       *token.HMAC
+	Gate         Gate
 	Keys         Keys
 	Audit        Audit
 	Jobs         JobService
@@ -63,6 +63,17 @@ var ErrObjectStore = errors.New("object store did not answer")
 // than keystore.ErrNotFound and keystore.ErrIntegrity is answered with 503.
 type Keys interface {
 	Served(ctx context.Context, hash string, kid *cenc.KID) (keystore.Key, error)
+}
+
+// Gate decides who may watch; access.Gate has it.
+type Gate interface {
+	// Authorize holds a token against what a path names. Its error is a
+	// token.Error, access.ErrTokenRequired or access.ErrNotFound; every other one
+	// is answered with 503.
+	Authorize(context.Context, access.Request) (access.Grant, error)
+	// Session makes the token, form S, that stands for a grant in paths and
+	// cookies: the same each time; "" for a grant without a token.
+	Session(access.Grant) (string, error)
 }
 
 // JobService submits and shows jobs. What the client shall read is a *Problem;
@@ -210,7 +221,7 @@ const (
 	mediaPath   = "/stream/{hash}/{path...}"
 )
 
-// route is one row of the route table. Routes of one path share cors and secret.
+// route is one row of the route table. Routes of one path share cors, secret and refuse.
 type route struct {
 	method  string        // GET answers HEAD, too
 	path    string        // a pattern of http.ServeMux
@@ -219,6 +230,7 @@ type route struct {
 	auth    auth
 	cors    bool // pages of CORSOrigins may read it
 	secret  bool // every answer has the headers of a key reply
+	refuse  refusals
 	handle  func(http.ResponseWriter, *http.Request) error
 }
 
@@ -257,7 +269,7 @@ func (cfg Config) validate() error {
 		}
 	}
 	need(cfg.APIKey.set, "an API key is needed")
-	need(cfg.Tokens != nil, "a token secret is needed")
+	need(cfg.Gate != nil, "a gate is needed")
 	need(cfg.Keys != nil, "a key store is needed")
 	need(cfg.Audit != nil, "an audit journal is needed")
 	need(cfg.Jobs != nil, "a job service is needed")

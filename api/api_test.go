@@ -34,7 +34,7 @@ func TestConfigFaultsTogether(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, part := range []string{
-		"API key", "token secret", "key store", "job service", "asset service", "event streams", "publications", "object store", "and token", "and client", "registry", "logger",
+		"API key", "gate", "key store", "job service", "asset service", "event streams", "publications", "object store", "and token", "and client", "registry", "logger",
 		"base URL", `CORS origin "*"`,
 	} {
 		if !strings.Contains(err.Error(), part) {

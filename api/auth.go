@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
+	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/token"
 )
 
@@ -28,38 +28,49 @@ func (s *server) authorize(r *http.Request, kind auth) error {
 	case authAPIKey:
 		return s.APIKey.check(r.Header.Values("X-Api-Key"))
 	case authToken:
-		grant, err := s.grant(r, r.PathValue("hash"))
+		grant, err := s.grant(r, r.PathValue("hash"), token.ScopeKey)
 		exchangeOf(r).grant = grant // also of a token that is refused after its signature, for the record
 		return err
 	}
 	return nil
 }
 
-// grant checks the request's playback token and that it opens the title, in
-// the order: size, one carrier, the token itself, the title. Only the
-// Authorization header carries a token here: one in the query beside it is a
-// second carrier, one in the query alone is no token, and an API key is none.
-func (s *server) grant(r *http.Request, hash string) (token.Grant, error) {
+// grant checks the request's playback token and that it opens scope of the
+// title or playback key that the path names. Only the Authorization header
+// carries a token here: one in the query beside it is a second carrier, one in
+// the query alone is no token, and an API key is none.
+func (s *server) grant(r *http.Request, pathID string, scope byte) (access.Grant, error) {
 	headers := r.Header.Values("Authorization")
 	var tok string
 	for _, h := range headers {
 		bearer, ok := bearerToken(h)
 		if ok && len(bearer) > token.MaxSize {
-			return token.Grant{}, token.Error{Code: token.CodeTooLarge}
+			return access.Grant{}, token.Error{Code: token.CodeTooLarge}
 		}
 		tok = bearer
 	}
 	if len(headers) > 1 || (tok != "" && queryHasToken(r.URL)) {
-		return token.Grant{}, ambiguousCredentials()
+		return access.Grant{}, ambiguousCredentials()
 	}
-	if tok == "" {
-		return token.Grant{}, tokenRequired()
+	return s.Gate.Authorize(r.Context(), accessRequest(r, tok, access.CarrierHeader, pathID, scope))
+}
+
+// accessRequest is what the gate wants to know about a request. More than one
+// Origin or Referer is one that matches no page.
+func accessRequest(r *http.Request, tok string, carrier access.Carrier, pathID string, scope byte) access.Request {
+	one := func(name string) string {
+		switch values := r.Header.Values(name); len(values) {
+		case 0:
+			return ""
+		case 1:
+			return values[0]
+		}
+		return "null"
 	}
-	grant, err := s.Tokens.Verify(tok, time.Now())
-	if err != nil {
-		return token.Grant{}, err
+	return access.Request{
+		Token: tok, Carrier: carrier, PathID: pathID, Scope: scope,
+		Client: exchangeOf(r).client, Origin: one("Origin"), Referer: one("Referer"),
 	}
-	return grant, grant.Covers(hash)
 }
 
 // bearerToken reads "Bearer" 1*SP token (RFC 6750, 2.1); the scheme's case

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/keystore"
 )
@@ -84,7 +85,19 @@ func kidOf(u *url.URL) (*cenc.KID, error) {
 	return &kid, nil
 }
 
-// limitKeys counts the request against the verified token and against the
+// limitSubject names whoever a verified token speaks for: its user, its session
+// or the token itself, never its text, of which there may be two spellings.
+func limitSubject(g access.Grant) string {
+	switch {
+	case g.UID != "":
+		return "user:" + g.KeyID + ":" + g.UID
+	case g.SID != "":
+		return "session:" + g.KeyID + ":" + g.SID
+	}
+	return "token:" + g.ID
+}
+
+// limitKeys counts the request against what the token says and against the
 // client address, never against text that nobody verified.
 func (s *server) limitKeys(r *http.Request) error {
 	x := exchangeOf(r)
@@ -92,7 +105,7 @@ func (s *server) limitKeys(r *http.Request) error {
 		key       string
 		perMinute int
 	}{
-		{"token:" + x.grant.ID, s.KeysPerToken},
+		{limitSubject(x.grant), s.KeysPerToken},
 		{"client:" + limitKey(x.client), s.KeysPerClient},
 	} {
 		if ok, after := s.limiter.allow(r.Context(), l.key, l.perMinute); !ok {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sealcast/sealcast/token"
 )
 
 const (
@@ -36,6 +38,7 @@ var entryDocuments = map[string]entryDocument{
 	"master.m3u8":             {"application/vnd.apple.mpegurl", rebasePlaylist},
 	"cmaf-aes128/master.m3u8": {"application/vnd.apple.mpegurl", rebasePlaylist},
 	"ts/master.m3u8":          {"application/vnd.apple.mpegurl", rebasePlaylist},
+	"eme.m3u8":                {"application/vnd.apple.mpegurl", rebasePlaylist},
 	"manifest.mpd":            {"application/dash+xml", rebaseManifest},
 }
 
@@ -86,7 +89,7 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	}
 	if isSecret(obj, name) {
 		// Something of an encrypted title, in the clear: for viewers only.
-		if _, err := s.grant(r, hash); err != nil {
+		if _, err := s.grant(r, hash, scopeOf(obj)); err != nil {
 			return err
 		}
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -224,6 +227,19 @@ func (s *server) lookupError(r *http.Request, err error, missing *Problem) error
 // publicParts are the kinds of parts that say so little of an encrypted title
 // that everybody may have them.
 var publicParts = map[string]bool{"text": true}
+
+// scopeOf is what a token must allow for an object that not everybody may have.
+func scopeOf(obj Object) byte {
+	switch obj.Kind {
+	case "storyboard":
+		return token.ScopeStoryboard
+	case "static":
+		return token.ScopeAll
+	case "original":
+		return token.ScopeDownload
+	}
+	return token.ScopePoster
+}
 
 // isSecret reports whether an object shows an encrypted title to everybody who
 // gets it: its parts and pictures do, its segments do not.

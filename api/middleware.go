@@ -19,7 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sealcast/sealcast/token"
+	"github.com/sealcast/sealcast/internal/access"
 )
 
 // exchange is what one request gathers for its log line and its metrics. It
@@ -35,7 +35,8 @@ type exchange struct {
 	status  int
 	bytes   int64
 	aborted bool // the connection was cut before the end of the answer
-	grant   token.Grant
+	grant   access.Grant
+	refuse  refusals // how the route refuses tokens
 }
 
 type exchangeKey struct{}
@@ -179,7 +180,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 			return
 		}
 		x := exchangeOf(r)
-		x.pattern = routes[0].path
+		x.pattern, x.refuse = routes[0].path, routes[0].refuse
 		if hash := r.PathValue("hash"); isHash(hash) {
 			x.hash = hash
 		}

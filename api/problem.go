@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/keystore"
 	"github.com/sealcast/sealcast/token"
 )
@@ -108,6 +109,10 @@ func toProblem(err error) *Problem {
 		return p
 	case errors.As(err, &refusal):
 		return problem(http.StatusForbidden, refusal.Code, refusal.Error())
+	case errors.Is(err, access.ErrTokenRequired):
+		return tokenRequired()
+	case errors.Is(err, access.ErrNotFound):
+		return notFound()
 	case errors.As(err, &tooLarge):
 		return problem(http.StatusRequestEntityTooLarge, "body_too_large",
 			fmt.Sprintf("the body may have at most %d bytes", tooLarge.Limit))
@@ -124,11 +129,41 @@ func toProblem(err error) *Problem {
 	}
 }
 
+// refusals is how a route answers a token that is refused. The systems whose
+// routes these are disagree about it.
+type refusals int
+
+const (
+	refuseForbidden    refusals = iota // /api/…, /stream/…: 403
+	refuseUnauthorized                 // /v1/…: 401 where another token would help
+	refuseLegacy                       // /video/key/… and its like: 401, for a scope that is missing too
+)
+
+// unauthorized are the refusals of a token for what it is, not for what it is for.
+var unauthorized = map[string]bool{
+	token.CodeTooLarge: true, token.CodeInvalid: true, token.CodeExpired: true, token.CodeNotYetValid: true,
+	token.CodeTTLExceeded: true, token.CodeIssuer: true, token.CodeRevoked: true,
+}
+
+// status gives a refused token the route's status.
+func (f refusals) status(p *Problem) *Problem {
+	if p.Status != http.StatusForbidden || f == refuseForbidden {
+		return p
+	}
+	if unauthorized[p.Code] || (f == refuseLegacy && p.Code == token.CodeScope) {
+		q := *p
+		q.Status, q.challenge = http.StatusUnauthorized, "Bearer"
+		return &q
+	}
+	return p
+}
+
 // fail answers with the problem behind err and keeps its cause for the access
 // log. Once the answer has begun it can only cut the connection, so that a part
 // never looks like the whole.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	p, x := toProblem(err), exchangeOf(r)
+	p = x.refuse.status(p)
 	if p.Status >= 500 && r.Context().Err() == context.Canceled { //nolint:errorlint // Err gives the bare value
 		panic(http.ErrAbortHandler) // the client went away, and that is why it failed
 	}

@@ -14,13 +14,13 @@ type Audit interface {
 	Record(a audit.Access, requestID string) error
 }
 
-// access is what the record says about a request on a key route.
-func access(r *http.Request) audit.Access {
+// onRecord is what the record says about a request on a key route.
+func onRecord(r *http.Request) audit.Access {
 	x := exchangeOf(r)
 	g := x.grant
 	return audit.Access{
 		Hash: x.hash, Route: x.pattern, Client: x.client.String(),
-		Token: g.ID, JTI: g.JTI, SID: g.SID, UID: g.UID, Tag: g.Tag,
+		Token: g.ID, JTI: g.JTI, SID: g.SID, UID: g.UID, Tag: g.Tag, Subject: g.Title(),
 	}
 }
 
@@ -28,7 +28,7 @@ func access(r *http.Request) audit.Access {
 // answer must not carry them.
 func (s *server) handOut(r *http.Request, keys ...keystore.Key) error {
 	for _, key := range keys {
-		a := access(r)
+		a := onRecord(r)
 		a.KID = key.KID.String()
 		if err := s.Audit.Record(a, exchangeOf(r).id); err != nil {
 			s.metrics.failed(r, depPostgres)
@@ -52,7 +52,7 @@ func (s *server) refused(r *http.Request, err error) {
 	if unverified[p.Code] || (p.Status >= 500 && p.Code != codeKeyIntegrity) {
 		return
 	}
-	a := access(r)
+	a := onRecord(r)
 	a.Code = p.Code
 	if a.Hash == "" {
 		a.Hash = x.grant.Hash // the path names no asset

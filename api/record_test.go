@@ -39,10 +39,14 @@ func TestKeyRoutesAreOnRecord(t *testing.T) {
 	on := func(route, kid, code string) audit.Access {
 		return audit.Access{
 			Hash: hashA, KID: kid, Code: code, Route: route, Client: "127.0.0.1",
-			Token: grant.ID, JTI: "j1", SID: "s1", UID: "u1", Tag: "t1",
+			Token: grant.ID, JTI: "j1", SID: "s1", UID: "u1", Tag: "t1", Subject: hashA,
 		}
 	}
 	expired := rig.mint(token.Claims{Hash: hashA, ExpiresAt: time.Now().Add(-time.Minute)})
+	idOf := func(tok string) string {
+		refused, _, _ := (&token.Verifier{Secret: rig.tokens}).Inspect(tok, time.Now())
+		return refused.ID
+	}
 	other := on(keyPath, "", "token_mismatch")
 	other.Hash = hashB
 	for _, test := range []struct {
@@ -59,7 +63,7 @@ func TestKeyRoutesAreOnRecord(t *testing.T) {
 		{"no such key", "GET", "/api/key/" + hashA + "?kid=x", "", bearer, 404, []audit.Access{on(keyPath, "", "no_key")}},
 		{"another title", "GET", "/api/key/" + hashB, "", bearer, 403, []audit.Access{other}},
 		{"an expired token", "GET", "/api/key/" + hashA, "", "Authorization: Bearer " + expired, 403, []audit.Access{
-			{Hash: hashA, Code: "token_expired", Route: keyPath, Client: "127.0.0.1"},
+			{Hash: hashA, Code: "token_expired", Route: keyPath, Client: "127.0.0.1", Token: idOf(expired), Subject: hashA},
 		}},
 		{"no token", "GET", "/api/key/" + hashA, "", "X-Nothing: x", 401, nil},
 		{"a forged token", "GET", "/api/key/" + hashA, "", bearer + "x", 403, nil},

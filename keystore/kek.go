@@ -33,7 +33,7 @@ type Keyring struct {
 
 type ring struct {
 	primary int
-	aeads   map[int]cipher.AEAD // the KEK bytes live on in the cipher only
+	aeads   map[int]AEAD // the KEK bytes live on in the cipher only
 }
 
 // NewKeyring makes a keyring of KEKs by version (1 and up), 32 bytes each. The
@@ -43,42 +43,62 @@ func NewKeyring(primary int, keks map[int][]byte) (*Keyring, error) {
 	if len(keks) == 0 {
 		return nil, fmt.Errorf("keyring: no KEK is set; set KEK_1 to 64 hex digits and KEK_PRIMARY to 1")
 	}
-	versions := slices.Sorted(maps.Keys(keks))
-	aeads := make(map[int]cipher.AEAD, len(keks))
-	for i, v := range versions {
+	aeads, err := Local(keks)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	return NewKeyringOf(primary, aeads)
+}
+
+// NewKeyringOf makes a keyring of AEADs by KEK version, which may lie in
+// different places.
+func NewKeyringOf(primary int, aeads map[int]AEAD) (*Keyring, error) {
+	versions := slices.Sorted(maps.Keys(aeads))
+	for _, v := range versions {
 		if v < 1 || v > maxInt4 {
 			return nil, fmt.Errorf("keyring: KEK version %d: versions count from 1 to %d", v, maxInt4)
 		}
-		if n := len(keks[v]); n != KEKSize {
-			return nil, fmt.Errorf("keyring: KEK version %d: want %d bytes, got %d", v, KEKSize, n)
-		}
-		if subtle.ConstantTimeCompare(keks[v], make([]byte, KEKSize)) == 1 {
-			return nil, fmt.Errorf("keyring: KEK version %d: all bytes are zero; use random bytes", v)
-		}
-		for _, w := range versions[:i] {
-			if subtle.ConstantTimeCompare(keks[v], keks[w]) == 1 {
-				return nil, fmt.Errorf("keyring: KEK versions %d and %d are the same key; every version needs its own", w, v)
-			}
-		}
-		aead, err := newAEAD(keks[v])
-		if err != nil {
-			return nil, fmt.Errorf("keyring: KEK version %d: %w", v, err)
-		}
-		aeads[v] = aead
 	}
 	if _, ok := aeads[primary]; !ok {
 		return nil, fmt.Errorf("keyring: primary KEK version %d is not among the versions %v; set KEK_%d or another KEK_PRIMARY",
 			primary, versions, primary)
 	}
-	return &Keyring{in: &ring{primary: primary, aeads: aeads}}, nil
+	return &Keyring{in: &ring{primary: primary, aeads: maps.Clone(aeads)}}, nil
 }
 
-func newAEAD(kek []byte) (cipher.AEAD, error) {
+// Local gives the AEADs of KEKs in memory, 32 bytes each, by version. The bytes
+// are not kept.
+func Local(keks map[int][]byte) (map[int]AEAD, error) {
+	versions := slices.Sorted(maps.Keys(keks))
+	aeads := make(map[int]AEAD, len(keks))
+	for i, v := range versions {
+		if n := len(keks[v]); n != KEKSize {
+			return nil, fmt.Errorf("KEK version %d: want %d bytes, got %d", v, KEKSize, n)
+		}
+		if subtle.ConstantTimeCompare(keks[v], make([]byte, KEKSize)) == 1 {
+			return nil, fmt.Errorf("KEK version %d: all bytes are zero; use random bytes", v)
+		}
+		for _, w := range versions[:i] {
+			if subtle.ConstantTimeCompare(keks[v], keks[w]) == 1 {
+				return nil, fmt.Errorf("KEK versions %d and %d are the same key; every version needs its own", w, v)
+			}
+		}
+		aead, err := newAEAD(keks[v])
+		if err != nil {
+			return nil, fmt.Errorf("KEK version %d: %w", v, err)
+		}
+		aeads[v] = aead
+	}
+	return aeads, nil
+}
+
+func newAEAD(kek []byte) (AEAD, error) {
 	block, err := aes.NewCipher(kek)
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
+	gcm, err := cipher.NewGCM(block)
+	return local{gcm}, err
 }
 
 // Primary is the version that seals new keys.
@@ -87,7 +107,7 @@ func (k *Keyring) Primary() int { return k.in.primary }
 // Versions lists the versions, lowest first.
 func (k *Keyring) Versions() []int { return slices.Sorted(maps.Keys(k.in.aeads)) }
 
-func (k *Keyring) aead(version int) (cipher.AEAD, error) {
+func (k *Keyring) aead(version int) (AEAD, error) {
 	a, ok := k.in.aeads[version]
 	if !ok {
 		return nil, fmt.Errorf("%w: version %d", ErrKEKMissing, version)

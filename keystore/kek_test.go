@@ -48,12 +48,12 @@ func TestKeyringDoesNotKeepTheCallersBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nonce, value, err := keys.sealCheck(1)
+	nonce, value, err := keys.sealCheck(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	clear(kek)
-	if !keys.fits(1, nonce, value) {
+	if keys.fits(t.Context(), 1, nonce, value) != nil {
 		t.Error("clearing the caller's bytes changed the keyring")
 	}
 	if keys.Primary() != 1 || !slices.Equal(testRing(t).Versions(), []int{1, 2}) {
@@ -73,12 +73,13 @@ func TestKeyringRedactsItself(t *testing.T) {
 	hidden := struct {
 		p     *Keyring
 		v     Keyring
-		store Postgres
-	}{keys, *keys, Postgres{keys: keys}}
+		store *Postgres
+	}{keys, *keys, &Postgres{}}
+	hidden.store.keys.Store(keys)
 
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%c"} {
-		for _, v := range []any{keys, *keys, hidden, &hidden, &hidden.store} {
+		for _, v := range []any{keys, *keys, hidden, &hidden, hidden.store} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
 	}

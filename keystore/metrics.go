@@ -25,6 +25,8 @@ const (
 	opGet      = "get"
 	opActivate = "activate"
 	opShred    = "shred"
+	opRewrap   = "rewrap"
+	opRetire   = "retire"
 )
 
 type metrics struct {
@@ -66,7 +68,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, o := range []string{outcomeOK, outcomeIntegrity, outcomeMissing} {
 		m.unwraps.WithLabelValues(o)
 	}
-	for _, o := range []string{opOpen, opIssue, opServed, opGet, opActivate, opShred} {
+	for _, o := range []string{opOpen, opIssue, opServed, opGet, opActivate, opShred, opRewrap, opRetire} {
 		m.unavailable.WithLabelValues(o)
 	}
 	return m, nil

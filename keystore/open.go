@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,15 +36,25 @@ func Open(ctx context.Context, pool *pgxpool.Pool, keys *Keyring, reg prometheus
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{pool: pool, keys: keys, metrics: m}
-	if err := p.open(ctx); err != nil {
-		m.ended(opOpen, err)
+	p := &Postgres{pool: pool, metrics: m}
+	if err := p.Reload(ctx, keys); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *Postgres) open(ctx context.Context) error {
+// Reload exchanges the keyring of a store that is in use, after the checks of
+// Open. When it refuses, the store goes on with the keyring it has.
+func (p *Postgres) Reload(ctx context.Context, keys *Keyring) error {
+	err := p.register(ctx, keys)
+	p.metrics.ended(opOpen, err)
+	if err == nil {
+		p.keys.Store(keys)
+	}
+	return err
+}
+
+func (p *Postgres) register(ctx context.Context, keys *Keyring) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	return p.inTx(ctx, "register KEK versions", func(tx pgx.Tx) error {
@@ -54,19 +65,19 @@ func (p *Postgres) open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.checkKEKs(known); err != nil {
+		if err := p.checkKEKs(ctx, keys, known); err != nil {
 			return err
 		}
-		if err := p.checkNoneMissing(ctx, tx); err != nil {
+		if err := checkNoneMissing(ctx, tx, keys); err != nil {
 			return err
 		}
-		if err := p.insertKEKs(ctx, tx, known); err != nil {
+		if err := p.insertKEKs(ctx, tx, keys, known); err != nil {
 			return err
 		}
-		if err := p.makePrimary(ctx, tx); err != nil {
+		if err := makePrimary(ctx, tx, keys); err != nil {
 			return err
 		}
-		return p.recordKEKs(ctx, tx, known)
+		return recordKEKs(ctx, tx, keys, known)
 	})
 }
 
@@ -98,17 +109,21 @@ func readKEKs(ctx context.Context, tx pgx.Tx) (map[int]kekRow, error) {
 	return known, nil
 }
 
-func (p *Postgres) checkKEKs(known map[int]kekRow) error {
-	for _, version := range p.keys.Versions() {
+func (p *Postgres) checkKEKs(ctx context.Context, keys *Keyring, known map[int]kekRow) error {
+	for _, version := range keys.Versions() {
 		k, ok := known[version]
 		if !ok {
 			continue
 		}
-		if !p.keys.fits(version, k.nonce, k.value) {
+		err := keys.fits(ctx, version, k.nonce, k.value)
+		if errors.Is(err, ErrKEKMismatch) {
 			return fmt.Errorf("KEK version %d: %w; restore the original KEK_%d, and give a new KEK a new version",
-				version, ErrKEKMismatch, version)
+				version, err, version)
 		}
-		if version == p.keys.Primary() && k.state == stateRetired {
+		if err != nil {
+			return fmt.Errorf("KEK version %d: %w", version, err)
+		}
+		if version == keys.Primary() && k.state == stateRetired {
 			return fmt.Errorf("KEK version %d: %w; set KEK_PRIMARY to another version", version, ErrKEKRetired)
 		}
 		p.metrics.wrapCount(version, k.wraps)
@@ -117,12 +132,12 @@ func (p *Postgres) checkKEKs(known map[int]kekRow) error {
 }
 
 // checkNoneMissing refuses a keyring that could not open every stored key.
-func (p *Postgres) checkNoneMissing(ctx context.Context, tx pgx.Tx) error {
+func checkNoneMissing(ctx context.Context, tx pgx.Tx, keys *Keyring) error {
 	rows, err := tx.Query(ctx, `
 		SELECT kek_version, count(*)
 		FROM content_keys
 		WHERE wrapped_key IS NOT NULL AND kek_version <> ALL ($1)
-		GROUP BY kek_version ORDER BY kek_version`, p.keys.Versions())
+		GROUP BY kek_version ORDER BY kek_version`, keys.Versions())
 	if err != nil {
 		return databaseError(ctx, "count content keys", err)
 	}
@@ -148,10 +163,10 @@ func (p *Postgres) checkNoneMissing(ctx context.Context, tx pgx.Tx) error {
 	return fmt.Errorf("%w: %s; set %s as well", ErrKEKMissing, strings.Join(needs, ", "), strings.Join(sets, ", "))
 }
 
-func (p *Postgres) insertKEKs(ctx context.Context, tx pgx.Tx, known map[int]kekRow) error {
-	fresh := slices.DeleteFunc(p.keys.Versions(), func(v int) bool { _, ok := known[v]; return ok })
+func (p *Postgres) insertKEKs(ctx context.Context, tx pgx.Tx, keys *Keyring, known map[int]kekRow) error {
+	fresh := slices.DeleteFunc(keys.Versions(), func(v int) bool { _, ok := known[v]; return ok })
 	for _, version := range fresh {
-		nonce, value, err := p.keys.sealCheck(version)
+		nonce, value, err := keys.sealCheck(ctx, version)
 		if err != nil {
 			return err
 		}
@@ -169,33 +184,33 @@ func (p *Postgres) insertKEKs(ctx context.Context, tx pgx.Tx, known map[int]kekR
 
 // makePrimary takes two statements: a unique index allows one primary at any
 // time.
-func (p *Postgres) makePrimary(ctx context.Context, tx pgx.Tx) error {
+func makePrimary(ctx context.Context, tx pgx.Tx, keys *Keyring) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE kek_versions SET state = 'secondary'
-		WHERE state = 'primary' AND version <> $1`, p.keys.Primary())
+		WHERE state = 'primary' AND version <> $1`, keys.Primary())
 	if err != nil {
 		return databaseError(ctx, "demote KEK version", err)
 	}
 	tag, err := tx.Exec(ctx, `
 		UPDATE kek_versions SET state = 'primary'
-		WHERE version = $1 AND state IN ('primary', 'secondary')`, p.keys.Primary())
+		WHERE version = $1 AND state IN ('primary', 'secondary')`, keys.Primary())
 	if err != nil {
 		return databaseError(ctx, "make KEK version primary", err)
 	}
 	if tag.RowsAffected() != 1 {
-		return fmt.Errorf("KEK version %d: %w", p.keys.Primary(), ErrKEKRetired)
+		return fmt.Errorf("KEK version %d: %w", keys.Primary(), ErrKEKRetired)
 	}
 	return nil
 }
 
 // recordKEKs puts on record what an open has changed.
-func (p *Postgres) recordKEKs(ctx context.Context, tx pgx.Tx, known map[int]kekRow) error {
+func recordKEKs(ctx context.Context, tx pgx.Tx, keys *Keyring, known map[int]kekRow) error {
 	entry := func(action string, version int) error {
 		return record(ctx, tx, audit.Entry{
-			Actor: audit.ActorStart, Action: action, Subject: fmt.Sprintf("kek-%d", version), Details: map[string]any{"version": version},
+			Actor: audit.ActorStart, Action: action, Subject: kekSubject(version), Details: map[string]any{"version": version},
 		})
 	}
-	for _, version := range p.keys.Versions() {
+	for _, version := range keys.Versions() {
 		if _, ok := known[version]; ok {
 			continue
 		}
@@ -203,7 +218,7 @@ func (p *Postgres) recordKEKs(ctx context.Context, tx pgx.Tx, known map[int]kekR
 			return err
 		}
 	}
-	if primary := p.keys.Primary(); known[primary].state != statePrimary {
+	if primary := keys.Primary(); known[primary].state != statePrimary {
 		return entry(audit.ActionPrimary, primary)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,7 @@ const (
 // Postgres is the Store in Postgres. It is safe for concurrent use.
 type Postgres struct {
 	pool    *pgxpool.Pool
-	keys    *Keyring
+	keys    atomic.Pointer[Keyring]
 	metrics *metrics
 }
 
@@ -81,8 +82,9 @@ func (p *Postgres) bound(ctx context.Context, req Request) (Key, error) {
 // in the transaction that inserts its row: no row exists uncounted, and the
 // count's row lock lets one seal at a time reach the limit.
 func (p *Postgres) insert(ctx context.Context, req Request) (isNew bool, err error) {
+	keys := p.keys.Load()
 	b := binding{
-		kekVersion: p.keys.Primary(), kid: cenc.NewKID(), hash: req.Hash,
+		kekVersion: keys.Primary(), kid: cenc.NewKID(), hash: req.Hash,
 		jobID: req.JobID, attempt: req.Attempt, track: req.Track, scheme: req.Scheme,
 	}
 	var wraps int64
@@ -90,10 +92,10 @@ func (p *Postgres) insert(ctx context.Context, req Request) (isNew bool, err err
 		if err := onlyDefault(ctx, tx, req); err != nil {
 			return err
 		}
-		if wraps, err = countWrap(ctx, tx, b.kekVersion); err != nil {
+		if wraps, err = countWraps(ctx, tx, b.kekVersion, 1); err != nil {
 			return err
 		}
-		nonce, wrapped, err := p.keys.wrap(b, cenc.NewContentKey())
+		nonce, wrapped, err := keys.wrap(ctx, b, cenc.NewContentKey())
 		if err != nil {
 			return err
 		}
@@ -138,13 +140,13 @@ func onlyDefault(ctx context.Context, tx pgx.Tx, req Request) error {
 	return nil
 }
 
-// countWrap counts one seal and returns the sum, or ErrKEKExhausted.
-func countWrap(ctx context.Context, tx pgx.Tx, version int) (int64, error) {
+// countWraps counts n seals and returns the sum, or ErrKEKExhausted.
+func countWraps(ctx context.Context, tx pgx.Tx, version int, n int64) (int64, error) {
 	var wraps int64
 	err := tx.QueryRow(ctx, `
-		UPDATE kek_versions SET wraps = wraps + 1
-		WHERE version = $1 AND wraps < $2 AND state <> 'retired'
-		RETURNING wraps`, version, int64(MaxWraps)).Scan(&wraps)
+		UPDATE kek_versions SET wraps = wraps + $3
+		WHERE version = $1 AND wraps + $3 <= $2 AND state <> 'retired'
+		RETURNING wraps`, version, int64(MaxWraps), n).Scan(&wraps)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return wraps, databaseError(ctx, "count wrap", err)
 	}
@@ -211,13 +213,10 @@ func (p *Postgres) Activate(ctx context.Context, tx pgx.Tx, jobID string, attemp
 func (p *Postgres) Shred(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	tag, err := tx.Exec(ctx, `
-		UPDATE content_keys
-		SET state = 'shredded', wrapped_key = NULL, wrap_nonce = NULL, row_version = row_version + 1
-		WHERE hash = $1 AND state <> 'shredded'`, hash)
+	n, err := shred(ctx, tx, hash)
 	err = databaseError(ctx, "shred content keys", err)
 	p.metrics.ended(opShred, err)
-	return tag.RowsAffected(), err
+	return n, err
 }
 
 // errShredded is an ErrNotFound that Issue tells from a free binding.
@@ -244,7 +243,7 @@ func (p *Postgres) one(ctx context.Context, op, query string, args ...any) (Key,
 	if copy(k.KID[:], kid) != cenc.KeySize {
 		return Key{}, fmt.Errorf("%s: %w: key id of %d bytes", op, ErrIntegrity, len(kid))
 	}
-	k.Content, err = p.keys.unwrap(binding{
+	k.Content, err = p.keys.Load().unwrap(ctx, binding{
 		kekVersion: k.KEKVersion, kid: k.KID, hash: k.Hash,
 		jobID: k.JobID, attempt: k.Attempt, track: k.Track, scheme: k.Scheme,
 	}, nonce, wrapped)

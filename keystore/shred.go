@@ -36,6 +36,15 @@ func (p *Postgres) ShredPending(ctx context.Context, jobID string, upTo int) (in
 	return n, nil
 }
 
+// shred destroys the keys of an asset within tx.
+func shred(ctx context.Context, tx pgx.Tx, hash string) (int64, error) {
+	tag, err := tx.Exec(ctx, `
+		UPDATE content_keys
+		SET state = 'shredded', wrapped_key = NULL, wrap_nonce = NULL, row_version = row_version + 1
+		WHERE hash = $1 AND state <> 'shredded'`, hash)
+	return tag.RowsAffected(), err
+}
+
 // record writes an audit entry as the last statement of tx.
 func record(ctx context.Context, tx pgx.Tx, e audit.Entry) error {
 	return databaseError(ctx, "audit", audit.Append(ctx, tx, e))

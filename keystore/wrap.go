@@ -1,9 +1,9 @@
 package keystore
 
 import (
-	"crypto/cipher"
-	"crypto/rand"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/sealcast/sealcast/internal/cenc"
@@ -65,26 +65,26 @@ func (a *aad) number(n int) {
 }
 
 // wrap seals a content key under the KEK version that b names.
-func (k *Keyring) wrap(b binding, key cenc.ContentKey) (nonce, wrapped []byte, err error) {
+func (k *Keyring) wrap(ctx context.Context, b binding, key cenc.ContentKey) (nonce, wrapped []byte, err error) {
 	aead, err := k.aead(b.kekVersion)
 	if err != nil {
 		return nil, nil, err
 	}
 	plain := key.Bytes()
 	defer clear(plain)
-	nonce, wrapped = seal(aead, plain, b.aad())
-	return nonce, wrapped, nil
+	return aead.Seal(ctx, plain, b.aad())
 }
 
 // unwrap opens what wrap sealed to the same binding. ErrKEKMissing when the
-// keyring lacks the version, ErrIntegrity for every other reason: a tag that
-// does not fit says no more, and a caller could do no more with it.
-func (k *Keyring) unwrap(b binding, nonce, wrapped []byte) (cenc.ContentKey, error) {
+// keyring lacks the version, ErrUnavailable when its KEK does not answer,
+// ErrIntegrity for every other reason: a tag that does not fit says no more,
+// and a caller could do no more with it.
+func (k *Keyring) unwrap(ctx context.Context, b binding, nonce, wrapped []byte) (cenc.ContentKey, error) {
 	aead, err := k.aead(b.kekVersion)
 	if err != nil {
 		return cenc.ContentKey{}, err
 	}
-	plain, err := open(aead, nonce, wrapped, b.aad())
+	plain, err := aead.Open(ctx, nonce, wrapped, b.aad())
 	if err != nil {
 		return cenc.ContentKey{}, err
 	}
@@ -104,38 +104,24 @@ func checkAAD(version int) []byte {
 }
 
 // sealCheck makes the check value of a version: a fixed text under its KEK.
-func (k *Keyring) sealCheck(version int) (nonce, value []byte, err error) {
+func (k *Keyring) sealCheck(ctx context.Context, version int) (nonce, value []byte, err error) {
 	aead, err := k.aead(version)
 	if err != nil {
 		return nil, nil, err
 	}
-	nonce, value = seal(aead, []byte(checkText), checkAAD(version))
-	return nonce, value, nil
+	return aead.Seal(ctx, []byte(checkText), checkAAD(version))
 }
 
-// fits says whether the keyring's KEK of that version made the check value.
-func (k *Keyring) fits(version int, nonce, value []byte) bool {
+// fits is nil when the keyring's KEK of that version made the check value,
+// ErrKEKMismatch when another one did.
+func (k *Keyring) fits(ctx context.Context, version int, nonce, value []byte) error {
 	aead, err := k.aead(version)
 	if err != nil {
-		return false
+		return err
 	}
-	text, err := open(aead, nonce, value, checkAAD(version))
-	return err == nil && string(text) == checkText
-}
-
-func seal(aead cipher.AEAD, plain, aad []byte) (nonce, sealed []byte) {
-	nonce = make([]byte, nonceSize)
-	_, _ = rand.Read(nonce) // never fails since Go 1.24
-	return nonce, aead.Seal(nil, nonce, plain, aad)
-}
-
-func open(aead cipher.AEAD, nonce, sealed, aad []byte) ([]byte, error) {
-	if len(nonce) != nonceSize || len(sealed) < tagSize {
-		return nil, ErrIntegrity // a wrong nonce size would panic in Open
+	text, err := aead.Open(ctx, nonce, value, checkAAD(version))
+	if errors.Is(err, ErrIntegrity) || (err == nil && string(text) != checkText) {
+		return ErrKEKMismatch
 	}
-	plain, err := aead.Open(nil, nonce, sealed, aad)
-	if err != nil {
-		return nil, ErrIntegrity
-	}
-	return plain, nil
+	return err
 }

@@ -50,7 +50,7 @@ func TestSealedRowOfVersion1Opens(t *testing.T) {
 	}
 	nonce, _ := hex.DecodeString("000102030405060708090a0b")
 	wrapped, _ := hex.DecodeString("2828969fa23dab370bfb2575ecdb1188483f0e69b8f5f685c1c52ad250886d36")
-	key, err := testRing(t).unwrap(testBinding(), nonce, wrapped)
+	key, err := testRing(t).unwrap(t.Context(), testBinding(), nonce, wrapped)
 	if err != nil || string(key.Bytes()) != "a test's secrets" {
 		t.Errorf("unwrap: %v", err)
 	}
@@ -58,8 +58,8 @@ func TestSealedRowOfVersion1Opens(t *testing.T) {
 
 func TestWrapUsesAFreshNonce(t *testing.T) {
 	keys, key := testRing(t), cenc.NewContentKey()
-	n1, w1, err1 := keys.wrap(testBinding(), key)
-	n2, w2, err2 := keys.wrap(testBinding(), key)
+	n1, w1, err1 := keys.wrap(t.Context(), testBinding(), key)
+	n2, w2, err2 := keys.wrap(t.Context(), testBinding(), key)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -86,24 +86,24 @@ func TestAADHasNoAmbiguity(t *testing.T) {
 
 func TestPurposesDoNotMix(t *testing.T) {
 	keys := testRing(t)
-	nonce, value, err := keys.sealCheck(2)
+	nonce, value, err := keys.sealCheck(t.Context(), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !keys.fits(2, nonce, value) {
+	if keys.fits(t.Context(), 2, nonce, value) != nil {
 		t.Error("own check value does not fit")
 	}
-	if keys.fits(1, nonce, value) || keys.fits(3, nonce, value) {
+	if keys.fits(t.Context(), 1, nonce, value) == nil || keys.fits(t.Context(), 3, nonce, value) == nil {
 		t.Error("check value of version 2 fits another version")
 	}
-	if _, err := keys.unwrap(testBinding(), nonce, value); !errors.Is(err, ErrIntegrity) {
+	if _, err := keys.unwrap(t.Context(), testBinding(), nonce, value); !errors.Is(err, ErrIntegrity) {
 		t.Errorf("check value opens as a content key: %v", err)
 	}
-	nonce, wrapped, err := keys.wrap(testBinding(), cenc.NewContentKey())
+	nonce, wrapped, err := keys.wrap(t.Context(), testBinding(), cenc.NewContentKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keys.fits(2, nonce, wrapped) {
+	if keys.fits(t.Context(), 2, nonce, wrapped) == nil {
 		t.Error("content key passes as a check value")
 	}
 }
@@ -111,10 +111,10 @@ func TestPurposesDoNotMix(t *testing.T) {
 func TestUnwrapRefusesOddSizes(t *testing.T) {
 	keys := testRing(t)
 	for _, size := range []int{0, 1, 11, 13, 16, 32} {
-		if _, err := keys.unwrap(testBinding(), make([]byte, size), make([]byte, 32)); !errors.Is(err, ErrIntegrity) {
+		if _, err := keys.unwrap(t.Context(), testBinding(), make([]byte, size), make([]byte, 32)); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("nonce of %d bytes: %v", size, err)
 		}
-		if _, err := keys.unwrap(testBinding(), make([]byte, nonceSize), make([]byte, size)); !errors.Is(err, ErrIntegrity) {
+		if _, err := keys.unwrap(t.Context(), testBinding(), make([]byte, nonceSize), make([]byte, size)); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("wrapped key of %d bytes: %v", size, err)
 		}
 	}
@@ -124,14 +124,17 @@ func TestUnwrapRefusesOddSizes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nonce, sealed := seal(aead, plain, testBinding().aad())
-		if _, err := keys.unwrap(testBinding(), nonce, sealed); !errors.Is(err, ErrIntegrity) {
+		nonce, sealed, err := aead.Seal(t.Context(), plain, testBinding().aad())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keys.unwrap(t.Context(), testBinding(), nonce, sealed); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("%s: %v, want ErrIntegrity", name, err)
 		}
 	}
 	b := testBinding()
 	b.kekVersion = 7
-	if _, _, err := keys.wrap(b, cenc.NewContentKey()); !errors.Is(err, ErrKEKMissing) {
+	if _, _, err := keys.wrap(t.Context(), b, cenc.NewContentKey()); !errors.Is(err, ErrKEKMissing) {
 		t.Errorf("wrap under an absent version: %v", err)
 	}
 }
@@ -154,14 +157,14 @@ func FuzzUnwrap(f *testing.F) {
 			kekVersion: version, kid: cenc.KID(kid), hash: hash, jobID: job,
 			attempt: attempt, track: track, scheme: cenc.Scheme(scheme),
 		}
-		nonce, wrapped, err := keys.wrap(b, key)
+		nonce, wrapped, err := keys.wrap(t.Context(), b, key)
 		if err != nil {
 			if (version == 1 || version == 2) || !errors.Is(err, ErrKEKMissing) {
 				t.Fatal(err)
 			}
 			return
 		}
-		if got, err := keys.unwrap(b, nonce, wrapped); err != nil || !got.Equal(key) {
+		if got, err := keys.unwrap(t.Context(), b, nonce, wrapped); err != nil || !got.Equal(key) {
 			t.Fatalf("round trip: %v", err)
 		}
 
@@ -169,11 +172,11 @@ func FuzzUnwrap(f *testing.F) {
 		if mask != 0 {
 			row := append(bytes.Clone(nonce), wrapped...)
 			row[at%uint(len(row))] ^= mask
-			if _, err := keys.unwrap(b, row[:nonceSize], row[nonceSize:]); !errors.Is(err, ErrIntegrity) {
+			if _, err := keys.unwrap(t.Context(), b, row[:nonceSize], row[nonceSize:]); !errors.Is(err, ErrIntegrity) {
 				t.Fatalf("changed row: %v", err)
 			}
 		}
-		if _, err := keys.unwrap(b, nonce, wrapped[:at%uint(len(wrapped))]); !errors.Is(err, ErrIntegrity) {
+		if _, err := keys.unwrap(t.Context(), b, nonce, wrapped[:at%uint(len(wrapped))]); !errors.Is(err, ErrIntegrity) {
 			t.Fatalf("truncated row: %v", err)
 		}
 
@@ -198,7 +201,7 @@ func FuzzUnwrap(f *testing.F) {
 		if c == b {
 			return
 		}
-		if _, err := keys.unwrap(c, nonce, wrapped); !errors.Is(err, ErrIntegrity) {
+		if _, err := keys.unwrap(t.Context(), c, nonce, wrapped); !errors.Is(err, ErrIntegrity) {
 			t.Fatalf("changed field %d: %v", field%7, err)
 		}
 	})

@@ -77,9 +77,11 @@ func TestApplyTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"adopted_tasks", "asset_part_objects", "asset_parts", "asset_policies", "assets", "audit_entries", "audit_head", "audit_log",
-		"content_keys", "goose_db_version", "idempotency_keys", "job_parts", "jobs",
-		"kek_versions", "media_deletions", "outbox", "publication_objects", "publications", "verified_sources",
+		"access_changes", "adopted_tasks", "api_keys", "asset_part_objects", "asset_parts", "asset_policies", "assets",
+		"audit_entries", "audit_head", "audit_log", "content_keys",
+		"goose_db_version", "idempotency_keys", "job_parts", "jobs",
+		"kek_versions", "media_deletions", "minted_tokens", "outbox", "playback_keys", "publication_objects", "publications",
+		"revocations", "signing_keys", "verified_sources",
 		"webhook_attempts", "webhook_deliveries",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -17,12 +17,20 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 		"-progress", fmt.Sprintf("pipe:%d", progressFD), "-stats_period", "0.5",
 	}
 	args = append(args, lightInputArgs(p)...)
-	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url, "-filter_complex", filterGraph(src, p))
+	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url)
+	if graph := filterGraph(src, p); graph != "" {
+		args = append(args, "-filter_complex", graph)
+	}
 	fd := firstFD
 	for i, v := range p.Video {
-		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
-		args = append(args, videoArgs(v)...)
-		args = append(args, lightVideoArgs(p)...)
+		if v.Copied {
+			args = append(args, "-map", fmt.Sprintf("0:%d", src.Video.Index))
+			args = append(args, copyArgs()...)
+		} else {
+			args = append(args, "-map", fmt.Sprintf("[v%d]", i))
+			args = append(args, videoArgs(v, p.KeyFrames != nil)...)
+			args = append(args, lightVideoArgs(p)...)
+		}
 		args = append(args, muxArgs(src)...)
 		args = append(args, "-video_track_timescale", strconv.Itoa(timescale(v.Rate)),
 			"-movflags", "frag_keyframe+delay_moov+default_base_moof", "-f", "mp4", fmt.Sprintf("pipe:%d", fd))
@@ -47,19 +55,38 @@ func muxArgs(src *Source) []string {
 	return []string{"-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn", "-t", strconv.FormatFloat(most, 'f', 3, 64)}
 }
 
-func videoArgs(v VideoPlan) []string {
-	return []string{
+// copyArgs take the source's pictures as they are, without what is none and
+// would be in this rung only: SEI with captions, times and what else cameras
+// say (ITU-T H.264, table 7-1, type 6), delimiters (9), filler (12).
+func copyArgs() []string {
+	return []string{"-c:v", "copy", "-bsf:v", "filter_units=remove_types=6|9|12", "-tag:v", "avc1"}
+}
+
+// videoArgs encode a rung with its own key frames, or with the source's.
+func videoArgs(v VideoPlan, sourceKeyFrames bool) []string {
+	grid := []string{"-g", strconv.Itoa(v.GOP), "-keyint_min", strconv.Itoa(v.GOP)}
+	if sourceKeyFrames {
+		grid = []string{"-g", strconv.Itoa(maxGOPFrames), "-keyint_min", "1", "-force_key_frames", "source"}
+	}
+	args := []string{
 		"-c:v", "libx264", "-preset", "veryfast", "-crf", strconv.Itoa(crf),
 		"-maxrate", fmt.Sprintf("%dk", v.Rung.MaxRate), "-bufsize", fmt.Sprintf("%dk", 2*v.Rung.MaxRate),
 		"-profile:v", "high", "-pix_fmt", "yuv420p",
-		"-g", strconv.Itoa(v.GOP), "-keyint_min", strconv.Itoa(v.GOP), "-sc_threshold", "0", "-flags", "+cgop",
-		"-threads", strconv.Itoa(v.Rung.Threads),
 	}
+	return append(append(args, grid...), "-sc_threshold", "0", "-flags", "+cgop", "-threads", strconv.Itoa(v.Rung.Threads))
 }
 
-// filterGraph decodes once and scales each rung from the one above it.
+// filterGraph decodes once and scales each rung from the one above it. It is
+// empty when nothing is to be encoded.
 func filterGraph(src *Source, p Plan) string {
 	var g strings.Builder
+	top := 0 // the first that is encoded
+	for top < len(p.Video) && p.Video[top].Copied {
+		top++
+	}
+	if top == len(p.Video) {
+		return ""
+	}
 	fmt.Fprintf(&g, "[0:%d]", src.Video.Index)
 	if src.Video.Interlaced {
 		g.WriteString("bwdif=mode=send_frame:deint=interlaced,")
@@ -70,14 +97,17 @@ func filterGraph(src *Source, p Plan) string {
 	last := len(p.Video) - 1
 	halved := false
 	for i, v := range p.Video {
-		if i > 0 {
+		if v.Copied {
+			continue
+		}
+		if i > top {
 			fmt.Fprintf(&g, ";[s%d]", i)
 		}
 		if v.Halved && !halved {
 			g.WriteString("framestep=2,")
 			halved = true
 		}
-		if i == 0 {
+		if i == top {
 			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic:out_range=tv,", v.Width, v.Height)
 			g.WriteString(toSDR(src.Video))
 			g.WriteString("format=yuv420p,setsar=1")

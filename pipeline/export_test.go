@@ -150,3 +150,11 @@ func ScanBoxes(stream []byte, size int) (boxes [][]byte, err error) {
 	}
 	return boxes, err
 }
+
+// What EME players get.
+var (
+	SplitKeys       = splitKeys
+	WithSessionKeys = withSessionKeys
+	MultivariantEME = multivariantEME
+	SignalClearKey  = signalClearKey
+)

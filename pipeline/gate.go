@@ -47,7 +47,7 @@ type packed struct {
 }
 
 func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
-	n := int(math.Ceil(src.Duration.Seconds() / plan.SegmentSeconds))
+	n := plan.segments(src.Duration.Seconds())
 	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}}
 	// The very last segments are left to verify, which knows them.
 	if n >= 2 {
@@ -176,14 +176,22 @@ func (g *gate) readManifest(p *packed) error {
 	if !ok {
 		return fmt.Errorf("the packager made no manifest")
 	}
-	p.manifest = doc
 	made := map[string]int{}
 	for _, seg := range g.a.sink.all() {
 		if seg.Output == OutputCMAF {
 			made[trackDir(seg.Output, seg.Track)]++
 		}
 	}
-	return checkManifest(doc, made, g.protection(OutputCMAF))
+	if err := checkManifest(doc, made, g.protection(OutputCMAF)); err != nil {
+		return err
+	}
+	p.manifest = doc
+	if g.protection(OutputCMAF) == nil {
+		return nil
+	}
+	var err error
+	p.manifest, err = signalClearKey(doc, g.a.req.LicenceURI)
+	return err
 }
 
 // checkEncode compares what was encoded with the plan and with what the source
@@ -212,6 +220,9 @@ func (g *gate) checkEncode() error {
 		} else if full > 0 && frames != (full+1)/2 {
 			return verifyError(fmt.Errorf("%s has %d frames, half of %d was due", r.Name, frames, full))
 		}
+	}
+	if err := g.plan.checkKeyFrames(g.rs); err != nil {
+		return verifyError(err)
 	}
 	return g.checkDurations()
 }
@@ -292,6 +303,9 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 		if err := checkProtection(init, doc, g.protection(output)); err != nil {
 			return list, fmt.Errorf("%s: %w", dir, err)
 		}
+	}
+	if prot := g.protection(output); prot != nil {
+		doc, p.playlists[dir+"/"+playlistEME] = splitKeys(doc, prot, g.a.req.LicenceURI)
 	}
 	if key, ok := g.a.req.Keys[output]; ok && as.sealed {
 		doc, err = addSegmentKeys(doc, key.URI, func(uri string) ([16]byte, bool) {

@@ -110,6 +110,7 @@ func (l *lab) requestOf(key string, body []byte, change ...func(*pipeline.Option
 			}
 			req.Keys[output] = k
 		}
+		req.LicenceURI = baseURL + "/api/license/clearkey/" + hash
 		req.StoredKey = func(_ context.Context, output string) (cenc.ContentKey, error) {
 			return req.Keys[output].Content, nil
 		}

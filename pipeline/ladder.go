@@ -65,6 +65,7 @@ type VideoPlan struct {
 	Rate          Rational // frames per second, constant
 	GOP           int      // frames between key frames, always closed
 	Halved        bool     // every second frame of the source grid
+	Copied        bool     // the source's own pictures
 }
 
 // Plan is what an attempt encodes: every rendition on one grid of key frames.
@@ -75,6 +76,10 @@ type Plan struct {
 	Video          []VideoPlan
 	Audio          []AudioPlan
 	Light          bool // with as little memory as goes
+	// KeyFrames is there when the first rung is copied: every rung has the
+	// source's key frames.
+	KeyFrames *keyFramePlan
+	NotCopied string // why the first rung is not copied; empty: it is, or nobody asked
 }
 
 // gopsPerSegment returns how many key frame distances a segment holds.

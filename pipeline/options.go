@@ -22,6 +22,9 @@ type Options struct {
 	Ladder []string `json:"ladder"`
 	// SegmentSeconds is the segment's length: 2, 4, 6 (default), 8, 10 or 12.
 	SegmentSeconds int `json:"segment_seconds"`
+	// Passthrough is auto (or empty): a conforming H.264 source is copied as
+	// the top rung; off: every rung is encoded.
+	Passthrough string `json:"passthrough,omitempty"`
 	// Scheme is the protection scheme of cmaf: cbcs (or empty) or cenc.
 	Scheme string `json:"scheme,omitempty"`
 	// PSSH asks for initialization data of DRM systems (see DRMSystems) in cmaf.
@@ -59,6 +62,11 @@ func (o Options) Validate() error {
 		if slices.Contains(o.Ladder[:i], name) {
 			return bad("options.ladder names %q twice", name)
 		}
+	}
+	switch o.Passthrough {
+	case "", PassthroughAuto, PassthroughOff:
+	default:
+		return bad("options.passthrough is %q: use %s or %s", o.Passthrough, PassthroughAuto, PassthroughOff)
 	}
 	if s := o.SegmentSeconds; s < gopSeconds || s > 12 || s%gopSeconds != 0 {
 		return bad("options.segment_seconds is %d: use 2, 4, 6, 8, 10 or 12", s)
@@ -105,6 +113,9 @@ func (o Options) Canonical() Options {
 	}
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
+	if o.Passthrough == PassthroughAuto {
+		o.Passthrough = ""
+	}
 	if o.Scheme == string(cenc.SchemeCBCS) {
 		o.Scheme = ""
 	}

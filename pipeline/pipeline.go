@@ -110,11 +110,11 @@ type attempt struct {
 	loop    *loopback
 	up      *uploader
 
-	film           Film // that a part belongs to
-	renditions     []*rendition
-	gopsPerSegment int
-	memory         *memoryGuard
-	starved        atomic.Bool // a child ran out of memory
+	film       Film // that a part belongs to
+	renditions []*rendition
+	plan       Plan
+	memory     *memoryGuard
+	starved    atomic.Bool // a child ran out of memory
 
 	mu       sync.Mutex
 	children []ChildUsage
@@ -200,6 +200,9 @@ func checkRequest(req Request) error {
 			return permanent(CodeKeyUnavailable, "every output of an encrypted asset needs a content key", nil)
 		}
 	}
+	if _, ok := req.Keys[OutputCMAF]; ok && req.LicenceURI == "" {
+		return permanent(CodeKeyUnavailable, "an encrypted cmaf output needs a licence URI", nil)
+	}
 	if req.Options.Encrypt && req.StoredKey == nil {
 		return permanent(CodeKeyUnavailable, "the verify gate needs the stored keys", nil)
 	}
@@ -216,8 +219,12 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	if err != nil {
 		return nil, err
 	}
+	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
+		return nil, err
+	}
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),
-		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio))
+		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio),
+		"copied", plan.KeyFrames != nil, "not_copied_because", plan.NotCopied)
 
 	if a.req.Light {
 		plan = plan.light()
@@ -228,7 +235,7 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	for _, r := range rs {
 		r.Facts.Most = src.Duration.Seconds() + tolerance(src.Duration.Seconds()) + 1
 	}
-	a.renditions, a.gopsPerSegment = rs, plan.gopsPerSegment()
+	a.renditions, a.plan = rs, plan
 	gate := newGate(a, abort, src, plan, rs)
 	a.sink.upload = func(seg *segment, body []byte, held int64) {
 		gate.uploads.Add(1)
@@ -273,7 +280,8 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	if err != nil {
 		return nil, err
 	}
-	p.SourceBytes, p.SourceETag, p.SourceVerified, p.EncodeEnd = src.Size, src.ETag, a.gateway.sum != nil, encodeEnd
+	p.SourceBytes, p.EncodeEnd, p.NotCopied = src.Size, encodeEnd, plan.NotCopied
+	p.SourceETag, p.SourceVerified = src.ETag, a.gateway.sum != nil
 	p.Stages = a.track.finish()
 	p.Children = a.usage()
 	return p, nil

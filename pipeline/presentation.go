@@ -26,6 +26,10 @@ type Request struct {
 	Light          bool           // with less memory: an attempt before ran out of it
 	Keys           map[string]Key // by output name; empty for clear outputs
 
+	// LicenceURI is where EME players get the key of an encrypted cmaf output
+	// (W3C Clear Key).
+	LicenceURI string
+
 	// StoredKey reads an output's key back from the key store, for the verify
 	// gate: what viewers will get must open what was made.
 	StoredKey func(ctx context.Context, output string) (cenc.ContentKey, error)
@@ -73,6 +77,7 @@ type Presentation struct {
 	Video          []VideoTrack
 	Audio          []AudioTrack
 	Objects        []Object // the inventory
+	NotCopied      string   // why the source's pictures are no rendition; empty: they are, or nobody asked
 	Stages         []StageTime
 	Children       []ChildUsage
 	// EncodeEnd is when ffmpeg ended.
@@ -86,6 +91,7 @@ type Output struct {
 	Scheme         cenc.Scheme // empty: clear
 	MasterPlaylist string      // object names relative to the prefix
 	Manifest       string      // the MPD, or empty
+	EMEPlaylist    string      // the multivariant playlist for EME players, or empty
 }
 
 // VideoTrack is one video rendition in one output.
@@ -95,6 +101,7 @@ type VideoTrack struct {
 	FrameRate                   float64
 	Bandwidth, AverageBandwidth int64 // bit/s: of the worst segment, of the whole
 	Frames, Bytes               int64
+	Copied                      bool // the source's own pictures
 	Duration                    time.Duration
 }
 

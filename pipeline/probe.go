@@ -38,6 +38,12 @@ type VideoSource struct {
 	BaseRate      Rational // r_frame_rate
 	AvgRate       Rational // avg_frame_rate
 	Interlaced    bool
+	Progressive   bool   // the container or the stream says so; neither may
+	Profile       string // as ffprobe names it
+	Level         int
+	PixFmt        string // ffmpeg's name
+	FullRange     bool
+	BitRate       int64         // bit/s; 0: the container does not say
 	Transfer      string        // transfer characteristics, as ffmpeg names them
 	Duration      time.Duration // with the gap before it; 0: the container does not say
 }
@@ -233,6 +239,11 @@ type probeStream struct {
 	SAR         string `json:"sample_aspect_ratio"`
 	FieldOrder  string `json:"field_order"`
 	Transfer    string `json:"color_transfer"`
+	Range       string `json:"color_range"`
+	Profile     string `json:"profile"`
+	Level       int    `json:"level"`
+	PixFmt      string `json:"pix_fmt"`
+	BitRate     string `json:"bit_rate"`
 	BaseRate    string `json:"r_frame_rate"`
 	AvgRate     string `json:"avg_frame_rate"`
 	StartTime   string `json:"start_time"`
@@ -297,6 +308,11 @@ func videoFacts(s *probeStream, c probeFormat) VideoSource {
 	v := VideoSource{
 		Index: s.Index, Codec: s.CodecName, Width: s.Width, Height: s.Height,
 		SAR: rational(s.SAR), BaseRate: rational(s.BaseRate), AvgRate: rational(s.AvgRate), Transfer: s.Transfer,
+		Progressive: s.FieldOrder == "progressive", Profile: cleanTag(s.Profile), Level: s.Level,
+		PixFmt: cleanTag(s.PixFmt), FullRange: s.Range == "pc",
+	}
+	if n, err := strconv.ParseInt(s.BitRate, 10, 64); err == nil && n > 0 {
+		v.BitRate = n
 	}
 	if f := v.SAR.Float(); f < 0.05 || f > 20 {
 		v.SAR = Rational{1, 1}

@@ -26,11 +26,20 @@ func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, err
 		if a.req.Options.Encrypt {
 			out.Scheme = a.req.Options.SchemeOf(output)
 		}
+		if a.req.Options.protectionOf(output, a.req.Keys[output]) != nil {
+			out.EMEPlaylist = masterEME
+		}
 		if as.manifest != "" {
 			masters[as.manifest] = done.manifest
 		}
 		p.Outputs = append(p.Outputs, out)
-		masters[out.MasterPlaylist] = a.multivariant(out, done, p)
+		master := a.multivariant(out, done, p)
+		if out.EMEPlaylist != "" {
+			dir := trackDir(output, a.renditions[0].Name)
+			masters[masterEME] = withSessionKeys(multivariantEME(master), done.playlists[dir+"/"+playlistEME])
+			master = withSessionKeys(master, done.playlists[dir+"/index.m3u8"])
+		}
+		masters[out.MasterPlaylist] = master
 	}
 	if err := a.up.putAll(ctx, masters); err != nil {
 		return nil, err
@@ -61,7 +70,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 			p.Video = append(p.Video, VideoTrack{
 				Output: out.Name, Rung: v.Rung.Name, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height,
 				FrameRate: v.Rate.Float(), Bandwidth: bits.Peak, AverageBandwidth: bits.Average,
-				Frames: r.Facts.Frames, Bytes: bits.Bytes, Duration: length,
+				Frames: r.Facts.Frames, Bytes: bits.Bytes, Duration: length, Copied: v.Copied,
 			})
 			continue
 		}

@@ -78,7 +78,7 @@ func (a *attempt) samePictures(seg *segment, clear []byte) error {
 	if err != nil {
 		return err
 	}
-	return compareGOPs(got, r.Facts.Pictures.list(), (seg.Number-1)*a.gopsPerSegment)
+	return compareGOPs(got, r.Facts.Pictures.list(), a.plan.firstGOP(seg.Number))
 }
 
 func (a *attempt) rendition(name string) *rendition {

@@ -21,7 +21,9 @@ type results struct {
 	VideoTracks     []videoResult     `json:"video_tracks"`
 	AudioTracks     []audioResult     `json:"audio_tracks"`
 	Encryption      *encryptionResult `json:"encryption,omitempty"`
-	Stages          []stageResult     `json:"stages"`
+	// PassthroughRefused says why the source's own pictures are no rendition.
+	PassthroughRefused string        `json:"passthrough_refused,omitempty"`
+	Stages             []stageResult `json:"stages"`
 }
 
 type streamingResult struct {
@@ -36,8 +38,9 @@ type streamingResult struct {
 type outputResult struct {
 	Name           string      `json:"name"`
 	MasterPlaylist string      `json:"master_playlist"`
-	Manifest       string      `json:"manifest,omitempty"` // MPEG-DASH
-	Scheme         cenc.Scheme `json:"scheme,omitempty"`   // absent: clear
+	Manifest       string      `json:"manifest,omitempty"`     // MPEG-DASH
+	EMEPlaylist    string      `json:"eme_playlist,omitempty"` // HLS for EME players
+	Scheme         cenc.Scheme `json:"scheme,omitempty"`       // absent: clear
 	Container      string      `json:"container"`
 }
 
@@ -51,6 +54,7 @@ type videoResult struct {
 	Bandwidth        int64   `json:"bandwidth"`         // bit/s of the worst segment
 	AverageBandwidth int64   `json:"average_bandwidth"` // bit/s
 	Frames           int64   `json:"frames"`
+	Copied           bool    `json:"copied,omitempty"` // the source's own pictures
 	Bytes            int64   `json:"bytes"`
 	DurationSeconds  float64 `json:"duration_seconds"`
 }
@@ -99,7 +103,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 	root := baseURL + "/stream/" + hash + "/"
 	r := results{
 		Hash: hash, DurationSeconds: p.Duration.Seconds(), SourceBytes: p.SourceBytes,
-		Bytes: p.Bytes, Objects: len(p.Objects),
+		Bytes: p.Bytes, Objects: len(p.Objects), PassthroughRefused: p.NotCopied,
 		Streaming:   streamingResult{Protocol: "hls", Encrypted: len(keys) > 0, Outputs: []outputResult{}},
 		VideoTracks: []videoResult{}, AudioTracks: []audioResult{}, Stages: []stageResult{},
 	}
@@ -112,7 +116,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 	for _, o := range p.Outputs {
 		r.Streaming.Outputs = append(r.Streaming.Outputs, outputResult{
 			Name: o.Name, MasterPlaylist: url(root, o.MasterPlaylist), Manifest: url(root, o.Manifest),
-			Scheme: o.Scheme, Container: o.Container,
+			EMEPlaylist: url(root, o.EMEPlaylist), Scheme: o.Scheme, Container: o.Container,
 		})
 		if key, ok := keys[o.Name]; ok {
 			if r.Encryption == nil {
@@ -130,7 +134,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 		r.VideoTracks = append(r.VideoTracks, videoResult{
 			Output: v.Output, Rung: v.Rung, Codec: v.Codec, Width: v.Width, Height: v.Height,
 			FrameRate: v.FrameRate, Bandwidth: v.Bandwidth, AverageBandwidth: v.AverageBandwidth,
-			Frames: v.Frames, Bytes: v.Bytes, DurationSeconds: v.Duration.Seconds(),
+			Frames: v.Frames, Copied: v.Copied, Bytes: v.Bytes, DurationSeconds: v.Duration.Seconds(),
 		})
 	}
 	for _, a := range p.Audio {

@@ -182,11 +182,12 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "scheme", "pssh")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough", "scheme", "pssh")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
+	r.text("passthrough", &o.Passthrough)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
 }

@@ -43,9 +43,14 @@ func TestDigestNamesTheMeaning(t *testing.T) {
 		return s.Digest
 	}
 	plain := digest(TypeTranscode, payload(``))
+	// What was asked for before an option existed is the same request afterwards.
+	if got := fmt.Sprintf("%x", plain); got != "880e41ed5fc6414140e0b173262a8bc7175147535d7f82ebff342e15bb4e3c4a" {
+		t.Errorf("the digest of a request without options has become %s", got)
+	}
 	for name, same := range map[string][]byte{
 		"empty options":   payload(`,"options":{}`),
 		"spelled out":     payload(`,"options":{"segment_seconds":6,"encrypt":true,"ladder":[],"outputs":["cmaf","ts"]},"callback_url":""`),
+		"passthrough":     payload(`,"options":{"passthrough":"auto"}`),
 		"another order":   payload(`,"options":{"outputs":["ts","cmaf"]}`),
 		"the scheme":      payload(`,"options":{"scheme":"cbcs","pssh":[]}`),
 		"escapes, spaces": []byte(" {\n\"source\" : \"in\\/film\\u002emp4\", \"\\u0068ash\":\"" + testHash + "\"} "),
@@ -60,6 +65,7 @@ func TestDigestNamesTheMeaning(t *testing.T) {
 	seen := map[[32]byte]string{plain: "plain"}
 	for name, other := range map[string][]byte{
 		"clear":    payload(`,"options":{"encrypt":false}`),
+		"encoded":  payload(`,"options":{"passthrough":"off"}`),
 		"ts only":  payload(`,"options":{"outputs":["ts"]}`),
 		"cenc":     payload(`,"options":{"scheme":"cenc"}`),
 		"widevine": payload(`,"options":{"pssh":["widevine"]}`),

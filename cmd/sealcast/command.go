@@ -20,7 +20,8 @@ const (
 	exitJobFailed   = 3   // submit: the job ended as failed or cancelled
 	exitRemains     = 4   // keys retire-kek, keys rewrap: content keys are left under the KEK version
 	exitTampered    = 5   // keys verify-audit: the audit trail does not hold
-	exitInterrupted = 130 // dev, demo, submit: ended by a signal before the end
+	exitRefused     = 6   // verify: the presentation breaks a rule
+	exitInterrupted = 130 // dev, demo, submit, verify: ended by a signal before the end
 )
 
 // command is one subcommand: what its help says, and what it does.
@@ -53,7 +54,7 @@ type session struct {
 func commands() []*command {
 	return []*command{
 		serveCommand(), apiCommand(), workerCommand(), migrateCommand(), gcCommand(), keysCommand(),
-		devCommand(), demoCommand(), submitCommand(), tokenCommand(),
+		devCommand(), demoCommand(), submitCommand(), tokenCommand(), verifyCommand(),
 		checkConfigCommand(), versionCommand(), helpCommand(),
 	}
 }
@@ -286,6 +287,7 @@ var exitTexts = map[int]string{
 	exitJobFailed:   "the job ended as failed or cancelled; its code and message are printed",
 	exitRemains:     "content keys are still sealed under the KEK version; how many is printed",
 	exitTampered:    "the audit trail does not hold; its first bad entry is printed",
+	exitRefused:     "the presentation breaks a rule (with -strict: or does not follow a recommendation)",
 	exitInterrupted: "ended by a signal before it was through",
 }
 

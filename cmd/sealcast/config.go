@@ -75,6 +75,7 @@ type tokenConfig struct {
 type viewerConfig struct {
 	CORSOrigins       []corsOrigin  `env:"CORS_ORIGINS" set:"the origins of pages that may play, by comma: https://www.example.org,http://127.0.0.1:*"`
 	TrustedProxies    []proxyPrefix `env:"TRUSTED_PROXIES" set:"addresses or CIDRs of the proxies whose X-Forwarded-For counts, by comma"`
+	Environment       stageName     `env:"ENVIRONMENT" envDefault:"production" set:"development, staging or production: what titles belong to here, unless a playback key says otherwise"`
 	KeyLimitPerToken  count         `env:"KEY_LIMIT_TOKEN_PER_MINUTE" envDefault:"120" set:"key requests per minute and token"`
 	KeyLimitPerClient count         `env:"KEY_LIMIT_CLIENT_PER_MINUTE" envDefault:"3000" set:"key requests per minute and client address"`
 }

@@ -146,6 +146,7 @@ func TestConfigFaults(t *testing.T) {
 		{"attempt memory", with(whole(), "ATTEMPT_MEMORY", "much"), []string{`ATTEMPT_MEMORY: is "much", which is no size`}},
 		{"verify source hash", with(whole(), "VERIFY_SOURCE_HASH", "yes"), []string{`VERIFY_SOURCE_HASH: is "yes", which is neither on nor off`}},
 		{"sandbox", with(whole(), "SANDBOX", "none"), []string{`SANDBOX: is "none", which is none of auto, require and off`}},
+		{"environment", with(whole(), "ENVIRONMENT", "prod"), []string{`ENVIRONMENT: is "prod", which is none of development, staging and production`}},
 		{"all is well", with(whole(), "VERIFY_SOURCE_HASH", "off", "SANDBOX", "require", "CHILD_MEMORY", "4GiB"), nil},
 		{"scratch", with(whole(), "SCRATCH_DIR", "/nonexistent/folder"), []string{`SCRATCH_DIR: is "/nonexistent/folder", which is no folder`}},
 		{"drain", with(whole(), "DRAIN_TIMEOUT", "10"), []string{`DRAIN_TIMEOUT: is "10", which is no positive duration`}},

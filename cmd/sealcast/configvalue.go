@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/internal/webhook"
+	"github.com/sealcast/sealcast/token"
 )
 
 // The types of the variables' values. Each checks itself in UnmarshalText; its
@@ -436,5 +438,16 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 		return fmt.Errorf("is %q", text)
 	}
 	*f = logFormat(text)
+	return nil
+}
+
+// stageName is ENVIRONMENT.
+type stageName string
+
+func (n *stageName) UnmarshalText(text []byte) error {
+	if !slices.Contains(token.Environments, string(text)) {
+		return fmt.Errorf("is %q, which is none of development, staging and production", text)
+	}
+	*n = stageName(text)
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/corpus"
-	"github.com/sealcast/sealcast/token"
 	"github.com/sealcast/sealcast/worker"
 )
 
@@ -59,16 +58,12 @@ func TestCorpusPayloadsOverHTTP(t *testing.T) {
 // apiOfNothing is a configuration with nothing behind it but jobs.
 func apiOfNothing(t *testing.T, jobs api.JobService) api.Config {
 	t.Helper()
-	tokens, err := token.NewHMAC([]byte(strings.Repeat("k", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	key, err := api.NewAPIKey("an-api-key-for-tests")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return api.Config{
-		APIKey: key, Tokens: tokens, Jobs: jobs, KeysPerToken: 1, KeysPerClient: 1, EventStreams: 1,
+		APIKey: key, Gate: struct{ api.Gate }{}, Jobs: jobs, KeysPerToken: 1, KeysPerClient: 1, EventStreams: 1,
 		Keys: struct{ api.Keys }{}, Publications: struct{ api.Publications }{}, Objects: struct{ api.Objects }{}, Webhooks: struct{ api.Webhooks }{}, Assets: struct{ api.Assets }{}, Tracks: struct{ api.Tracks }{},
 		Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	}

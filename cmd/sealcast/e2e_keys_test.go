@@ -138,3 +138,92 @@ func TestE2EAudit(t *testing.T) {
 	sql(`UPDATE audit_head SET seq = 0, hash = genesis`)
 	r.exits(exitTampered, "entry 1: it is missing; an anchor", "verify-audit")
 }
+
+// A rewrap that is killed with SIGKILL in the middle loses nothing: the next
+// run goes on, two at once share the rest, and the API hands out every key all
+// the time. Then the old KEK can be retired and taken away.
+func TestE2ERewrap(t *testing.T) {
+	t.Parallel()
+	const titles = 200
+	r := newRig(t)
+	r.env["KEK_2"] = randomHex(32)
+	r.env["KEY_LIMIT_CLIENT_PER_MINUTE"], r.env["LOG_LEVEL"] = "1000000", "info"
+	keys := make([]keystore.Key, titles)
+	store := r.keyStore(1)
+	for i := range keys {
+		_, keys[i] = r.title(store, i)
+	}
+	api := r.start([]string{"api"})
+	r.ready(api)
+	r.exits(exitFailure, "is the primary", "retire-kek", "1")
+	r.env["KEK_PRIMARY"] = "2" // of the processes that start from now on
+	stop, reading := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(reading)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			want := keys[i%titles]
+			a := r.do("GET", "/api/key/"+want.Hash, "", "Authorization: Bearer "+r.token(want.Hash, time.Minute))
+			if a.status != http.StatusOK || string(a.body) != string(want.Content.Bytes()) {
+				t.Errorf("key %d during the rewrap: %d %s", i, a.status, a.body)
+				return
+			}
+		}
+	}()
+	r.exits(exitOK, "200 content keys would be sealed anew under KEK version 2", "rewrap", "-dry-run")
+	left := func() int {
+		return r.count(`SELECT count(*) FROM content_keys WHERE kek_version = 1 AND wrapped_key IS NOT NULL`)
+	}
+	killed := r.start([]string{"keys", "rewrap", "-batch", "1"})
+	for deadline := time.Now().Add(time.Minute); left() > titles-20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing is rewrapped:\n%s", killed.out.String())
+		}
+	}
+	_ = killed.cmd.Process.Kill()
+	<-killed.done
+	middle := left()
+	if middle == 0 || middle == titles {
+		t.Fatalf("%d keys are left: the kill came too early or too late", middle)
+	}
+	r.exits(exitRemains, fmt.Sprintf("%d content keys are still sealed", middle), "retire-kek", "1")
+	two := []*process{r.start([]string{"keys", "rewrap", "-batch", "3"}), r.start([]string{"keys", "rewrap", "-batch", "3"})}
+	for _, p := range two {
+		<-p.done
+		if code := p.cmd.ProcessState.ExitCode(); code != exitOK && code != exitRemains {
+			t.Errorf("exit code %d:\n%s", code, p.out.String())
+		}
+	}
+	r.exits(exitOK, "0 content keys were sealed anew", "rewrap")
+	close(stop)
+	<-reading
+	if n := r.count(`SELECT wraps FROM kek_versions WHERE version = 2`); n != titles+1 {
+		t.Errorf("%d seals under version 2, want %d and the check value's: a key was sealed twice, or not", n, titles)
+	}
+	r.exits(exitOK, "KEK version 1 is retired", "retire-kek", "1")
+	r.exits(exitOK, "retired", "list")
+	r.exits(exitOK, `"keys": 200`, "list", "-json")
+	api.end(t)
+	delete(r.env, "KEK_1")
+	api = r.start([]string{"api"})
+	r.ready(api)
+	want := keys[7]
+	key := func() answer {
+		return r.do("GET", "/api/key/"+want.Hash, "", "Authorization: Bearer "+r.token(want.Hash, time.Minute))
+	}
+	if a := key(); a.status != http.StatusOK || string(a.body) != string(want.Content.Bytes()) {
+		t.Errorf("without the old KEK: %d", a.status)
+	}
+	r.exits(exitUsage, "-yes", "shred", want.Hash)
+	r.exits(exitOK, "1 content keys would be destroyed", "shred", "-dry-run", want.Hash)
+	r.exits(exitOK, "backups", "shred", "-yes", want.Hash)
+	if a := key(); a.status != http.StatusNotFound {
+		t.Errorf("a shredded key: %d", a.status)
+	}
+	r.exits(exitFailure, "no content keys", "shred", "-yes", want.Hash)
+	r.exits(exitOK, "as they were written", "verify-audit")
+}

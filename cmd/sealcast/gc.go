@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealcast/sealcast/internal/objstore"
-	"github.com/sealcast/sealcast/keystore"
 	"github.com/sealcast/sealcast/migrations"
 	"github.com/sealcast/sealcast/worker"
 )
@@ -66,13 +65,8 @@ func (p *platform) connectForGC(ctx context.Context) (err error) {
 	if err := checkBucket(ctx, p.store, "MEDIA_BUCKET", p.cfg.Media.Bucket); err != nil {
 		return err
 	}
-	ring, err := keystore.NewKeyring(int(p.cfg.KEK.Primary), p.cfg.KEK.kekBytes())
-	if err != nil {
-		return err
-	}
-	p.keys, err = keystore.Open(ctx, p.pool, ring, p.registry)
 	p.jobs = worker.NewJobStore(p.pool)
-	return err
+	return p.openKeys(ctx)
 }
 
 func (p *platform) newCollector(dryRun bool) *worker.Collector {

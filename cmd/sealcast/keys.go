@@ -15,7 +15,9 @@ func keysCommand() *command {
 		name: "keys", args: "COMMAND", summary: "look after content keys, KEK versions and the audit trail",
 		long:  "Each of its commands works while the API and the workers run.",
 		exits: []int{exitUsage},
-		subs:  []*command{keysVerifyAuditCommand()},
+		subs: []*command{
+			keysListCommand(), keysRewrapCommand(), keysRetireCommand(), keysShredCommand(), keysVerifyAuditCommand(),
+		},
 		newFlags: func(*flag.FlagSet) action {
 			return func(context.Context, *session) error {
 				return usageError{"give one of its commands"}

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealcast/sealcast/api"
+	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/keystore/audit"
 	"github.com/sealcast/sealcast/migrations"
 	"github.com/sealcast/sealcast/pipeline"
-	"github.com/sealcast/sealcast/token"
 	"github.com/sealcast/sealcast/worker"
 )
 
@@ -175,7 +175,11 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 		}
 	}
 	if r.api {
-		h, err := p.newAPI(dispatcher)
+		gate, err := p.openGate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		h, err := p.newAPI(dispatcher, gate)
 		if err != nil {
 			return nil, err
 		}
@@ -183,7 +187,7 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 		if err != nil {
 			return nil, fmt.Errorf("listen on LISTEN_ADDR: %w", err)
 		}
-		parts = append(parts, func(ctx context.Context) error { return p.serveAPI(ctx, h, ln) })
+		parts = append(parts, gate.Run, func(ctx context.Context) error { return p.serveAPI(ctx, h, ln) })
 	}
 	return parts, nil
 }
@@ -234,11 +238,8 @@ func (p *platform) childMemory() int64 {
 	return max(m.Capacity, 4<<30)
 }
 
-func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
-	tokens, err := token.NewHMAC([]byte(p.cfg.Token.Secret.reveal()))
-	if err != nil {
-		return nil, err
-	}
+func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (http.Handler, error) {
+	var err error
 	if p.journal, err = audit.NewJournal(p.pool, p.log, p.registry); err != nil {
 		return nil, err
 	}
@@ -253,7 +254,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher) (http.Handler, error) {
 	cfg := api.Config{
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
-		Tokens:  tokens,
+		Gate:    gate,
 		Keys:    p.keys,
 		Audit:   p.journal,
 		Jobs:    jobs, Tracks: jobs,

@@ -83,11 +83,10 @@ func (p *platform) connect(ctx context.Context, r roles) (err error) {
 }
 
 func (p *platform) openStores(ctx context.Context) error {
-	ring, err := keystore.NewKeyring(int(p.cfg.KEK.Primary), p.cfg.KEK.kekBytes())
-	if err != nil {
+	if err := p.openKeys(ctx); err != nil {
 		return err
 	}
-	if p.keys, err = keystore.Open(ctx, p.pool, ring, p.registry); err != nil {
+	if err := keystore.RegisterCounts(p.registry, p.pool); err != nil {
 		return err
 	}
 	p.jobs = worker.NewJobStore(p.pool)
@@ -96,6 +95,15 @@ func (p *platform) openStores(ctx context.Context) error {
 	}
 	p.metrics = worker.NewMetrics(p.registry)
 	return errors.Join(worker.RegisterQueues(p.registry, p.redis, p.metrics), worker.RegisterBacklog(p.registry, p.jobs, p.metrics))
+}
+
+// openKeys opens the key store with the configured KEKs.
+func (p *platform) openKeys(ctx context.Context) error {
+	ring, err := keystore.NewKeyring(int(p.cfg.KEK.Primary), p.cfg.KEK.kekBytes())
+	if err == nil {
+		p.keys, err = keystore.Open(ctx, p.pool, ring, p.registry)
+	}
+	return err
 }
 
 func (p *platform) close() {

@@ -8,8 +8,9 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       ├─────► keystore ─► pgx
  │       ├─────► internal/cenc
  │       └─────► internal/webhook
- ├──► api ─────► keystore, token, internal/cenc
+ ├──► api ─────► keystore, token, internal/cenc, internal/access ─► token, pgx
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
+ ├──► internal/verify ─► internal/sandbox  (a strict client: it shares no code with the pipeline)
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
@@ -28,16 +29,18 @@ var Allowed = map[string][]string{
 	"internal/texttrack":  {},
 	"internal/webhook":    {},
 	"token":               {},
+	"internal/access":     {"token"},
 	"migrations":          {},
 	"internal/sandbox":    {"internal/proc"},
+	"internal/verify":     {"internal/proc", "internal/sandbox"},
 	"internal/player":     {},
 	"internal/localstack": {},
 	"keystore/audit":      {},
 	"keystore":            {"keystore/audit", "internal/cenc"},
 	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
 	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
-	"worker":              {"internal/texttrack", "pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
-	"api":                 {"internal/texttrack", "keystore", "keystore/audit", "token", "internal/cenc"},
+	"worker":              {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack"},
+	"api":                 {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/texttrack"},
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},

@@ -34,7 +34,7 @@ func body(t *testing.T, r *http.Response) string {
 
 func TestHandlerRoutes(t *testing.T) {
 	fsys := built()
-	for _, name := range []string{"page/index.html", "page/app.css", "page/app.js"} {
+	for _, name := range []string{"page/index.html", "page/app.css", "page/app.js", "page/hls-clearkey.js"} {
 		data, err := files.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -52,6 +52,7 @@ func TestHandlerRoutes(t *testing.T) {
 		{"page, with a query", "GET", "/?a=b", 200, "text/html; charset=utf-8"},
 		{"style", "GET", "/app.css", 200, "text/css; charset=utf-8"},
 		{"script", "GET", "/app.js", 200, "text/javascript; charset=utf-8"},
+		{"adapter", "GET", "/hls-clearkey.js", 200, "text/javascript; charset=utf-8"},
 		{"hls.js", "GET", "/hls.min.js", 200, "text/javascript; charset=utf-8"},
 		{"Shaka Player", "GET", "/shaka-player.js", 200, "text/javascript; charset=utf-8"},
 		{"licences", "GET", "/licenses.txt", 200, "text/plain; charset=utf-8"},

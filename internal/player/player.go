@@ -1,12 +1,17 @@
 // Package player is the small web page that plays a title: hls.js for the
-// output ts, Shaka Player for the output cmaf. It is there for the demo and the
+// outputs ts and cmaf-aes128, Shaka Player for the output cmaf. It is there for the demo and the
 // browser tests, and as an example of a page that sends the playback token with
 // key requests and with nothing else.
 //
 // What to play stands in the fragment of the page's address, which a browser
 // sends to no server and in no Referer:
 //
-//	/#api=<BASE_URL>&hash=<hash>&token=<token>&output=ts|cmaf
+//	/#api=<BASE_URL>&hash=<hash>&token=<token>&output=<output>
+//
+// The outputs are ts, cmaf and cmaf-aes128 and, of cmaf, cmaf-dash (Shaka
+// Player by the manifest), cmaf-eme (hls.js by the playlist for EME players) and
+// cmaf-identity (hls.js by the key route, through page/hls-clearkey.js, which
+// other pages may copy).
 //
 // The two libraries come from npm (package-lock.json) and are copied into dist
 // by "make deps"; they are not in the repository.
@@ -74,6 +79,7 @@ func handler(fsys fs.FS, apiOrigins []string) http.Handler {
 	serve("/{$}", page, "text/html; charset=utf-8")
 	serve("/app.css", "page/app.css", css)
 	serve("/app.js", "page/app.js", js)
+	serve("/hls-clearkey.js", "page/hls-clearkey.js", js)
 	serve("/hls.min.js", hlsFile, js)
 	serve("/shaka-player.js", shakaFile, js)
 	serve("/licenses.txt", licensesFile, "text/plain; charset=utf-8")

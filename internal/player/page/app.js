@@ -1,8 +1,8 @@
-'use strict';
+import { hlsClearKey } from './hls-clearkey.js';
 
 // The player page. What to play stands in the fragment, which is never sent
 // to a server nor in a Referer:
-//   /#api=<BASE_URL>&hash=<hash>&token=<token>&output=ts|cmaf
+//   /#api=<BASE_URL>&hash=<hash>&token=<token>&output=ts|cmaf|…
 // The token goes out as an Authorization header on key requests and nowhere
 // else. window.sealcast shows the state to tests.
 
@@ -47,11 +47,18 @@
     try { return new URL(text).origin; } catch { return ''; }
   }
 
-  // isKey tells the key route of our API from everything else: only this gets
+  // isKey tells the key routes of our API from everything else: only these get
   // the token.
   function isKey(uri) {
     const u = new URL(uri, location.href);
-    return u.origin === api && u.pathname.startsWith('/api/key/');
+    return u.origin === api && (u.pathname.startsWith('/api/key/') || u.pathname.startsWith('/api/license/'));
+  }
+
+  // authorize is the Authorization header for a request, or nothing.
+  function authorize(uri) {
+    if (!isKey(uri)) return '';
+    state.keyRequests++;
+    return token && `Bearer ${token}`;
   }
 
   // problemCode finds the code of a problem+json answer in bytes or text.
@@ -106,7 +113,8 @@
   const levelLabel = ({ height, bitrate }) => `${height}p, ${(bitrate / 1e6).toFixed(1)} Mb/s`;
   const byHeight = (a, b) => b.height - a.height || b.bitrate - a.bitrate;
 
-  function playTS(url) {
+  // playHls plays with hls.js; eme says how it gets the key of sample encryption.
+  function playHls(url, eme = {}) {
     if (!window.Hls?.isSupported()) return fail('no_mse');
     state.engine = `hls.js ${Hls.version}`;
     const policy = structuredClone(Hls.DefaultConfig.keyLoadPolicy);
@@ -120,16 +128,17 @@
       keyLoadPolicy: policy,
       xhrSetup(xhr, uri) {
         xhr.open('GET', uri, true);
-        if (!isKey(uri)) return;
-        state.keyRequests++;
-        if (token) xhr.setRequestHeader('Authorization', `Bearer ${token}`);
+        const header = authorize(uri);
+        if (header) xhr.setRequestHeader('Authorization', header);
       },
+      ...eme,
     });
     stop = () => hls.destroy();
     let recovered = false;
     hls.on(Hls.Events.ERROR, (_, e) => {
       const status = e.response?.code ?? 0;
-      const key = e.details === Hls.ErrorDetails.KEY_LOAD_ERROR || e.details === Hls.ErrorDetails.KEY_LOAD_TIMEOUT;
+      const { KEY_LOAD_ERROR, KEY_LOAD_TIMEOUT, KEY_SYSTEM_LICENSE_REQUEST_FAILED } = Hls.ErrorDetails;
+      const key = [KEY_LOAD_ERROR, KEY_LOAD_TIMEOUT, KEY_SYSTEM_LICENSE_REQUEST_FAILED].includes(e.details);
       if (key && (e.fatal || (status >= 400 && status < 500 && status !== 429))) {
         return failed(true, status, e.networkDetails?.response, e.details);
       }
@@ -154,26 +163,39 @@
     hls.attachMedia(video);
   }
 
-  async function playCMAF(url) {
+  // licensed is hls.js's configuration for a licence server.
+  const licensed = (url) => ({
+    emeEnabled: true,
+    drmSystems: { 'org.w3.clearkey': { licenseUrl: url } },
+    licenseXhrSetup(xhr, uri) {
+      xhr.open('POST', uri, true);
+      xhr.setRequestHeader('Content-Type', 'application/json');
+      const header = authorize(uri);
+      if (header) xhr.setRequestHeader('Authorization', header);
+    },
+  });
+
+  async function playShaka(url) {
     window.shaka?.polyfill.installAll();
     if (!window.shaka?.Player.isBrowserSupported()) return fail('no_mse');
     state.engine = `Shaka Player ${shaka.Player.version}`;
     const player = new shaka.Player();
     stop = () => { player.destroy(); };
-    const KEY = shaka.net.NetworkingEngine.RequestType.KEY;
+    const { KEY, LICENSE } = shaka.net.NetworkingEngine.RequestType;
     player.getNetworkingEngine().registerRequestFilter((type, request) => {
       if (!request.uris.some(isKey)) return;
-      state.keyRequests++;
       request.uris = request.uris.filter(isKey); // the token goes nowhere else
-      if (token) request.headers.Authorization = `Bearer ${token}`;
+      const header = authorize(request.uris[0]);
+      if (header) request.headers.Authorization = header;
     });
     const onError = (e) => {
-      const { BAD_HTTP_STATUS, HTTP_ERROR, TIMEOUT } = shaka.util.Error.Code;
+      const { BAD_HTTP_STATUS, HTTP_ERROR, TIMEOUT, LICENSE_REQUEST_FAILED } = shaka.util.Error.Code;
       if (e?.code === shaka.util.Error.Code.LOAD_INTERRUPTED) return;
+      if (e?.code === LICENSE_REQUEST_FAILED) return onError(e.data[0]);
       const detail = `shaka ${e?.code ?? e}`;
       if (e?.code === BAD_HTTP_STATUS) {
         const [uri, status, body, , type] = e.data;
-        return failed(type === KEY || isKey(uri), status, body, detail);
+        return failed(type === KEY || type === LICENSE || isKey(uri), status, body, detail);
       }
       if (e?.code === HTTP_ERROR || e?.code === TIMEOUT) return failed(false, 0, null, detail);
       fail('playback_failed', 0, detail);
@@ -210,6 +232,16 @@
     showLevel();
   }
 
+  const at = (name) => `${api}/stream/${hash}/${name}`;
+  const outputs = {
+    ts: () => playHls(at('ts/master.m3u8')),
+    cmaf: () => playShaka(at('master.m3u8')),
+    'cmaf-aes128': () => playHls(at('cmaf-aes128/master.m3u8')),
+    'cmaf-dash': () => playShaka(at('manifest.mpd')),
+    'cmaf-identity': () => playHls(at('master.m3u8'), hlsClearKey(Hls, { authorize })),
+    'cmaf-eme': () => playHls(at('eme.m3u8'), licensed(`${api}/api/license/clearkey/${hash}`)),
+  };
+
   // A new fragment is a new title.
   addEventListener('hashchange', () => location.reload());
   $('form').addEventListener('submit', (e) => {
@@ -223,7 +255,6 @@
     return;
   }
   $('about').textContent = `${output} ${hash.slice(0, 12)}…`;
-  if (!api || !/^[0-9a-f]{64}$/.test(hash) || !['ts', 'cmaf'].includes(output)) return fail('bad_address');
-  if (output === 'ts') playTS(`${api}/stream/${hash}/ts/master.m3u8`);
-  else playCMAF(`${api}/stream/${hash}/master.m3u8`);
+  if (!api || !/^[0-9a-f]{64}$/.test(hash) || !Object.hasOwn(outputs, output)) return fail('bad_address');
+  outputs[output]();
 })();

@@ -1,0 +1,265 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sealcast/sealcast/token"
+)
+
+// The checks behind those of package token, in their order.
+const (
+	CheckView        = "view" // first of all: revocations are known
+	CheckRevocation  = "revocation"
+	CheckSubject     = "subject"
+	CheckEnvironment = "environment"
+	CheckPlaybackKey = "playback_key"
+	CheckAudience    = "audience"
+	CheckIP          = "ip"
+	CheckReferer     = "referer"
+)
+
+// Checks are all checks in their order, for those who show them.
+var Checks = []string{
+	CheckView,
+	token.CheckSize, token.CheckEncoding, token.CheckHeader, token.CheckKey, token.CheckSignature, token.CheckClaims,
+	token.CheckTimes, token.CheckTTL, token.CheckIssuer, token.CheckWildcard,
+	CheckRevocation, CheckSubject, CheckEnvironment, CheckPlaybackKey, CheckAudience, CheckIP, CheckReferer,
+}
+
+// run authorizes. tell hears of each check as it is made.
+func (g *Gate) run(ctx context.Context, req Request, tell func(string, error)) (grant Grant, err error) {
+	now := g.now()
+	err = g.view.fresh(now)
+	if tell(CheckView, err); err != nil {
+		return Grant{}, err
+	}
+	if req.Token == "" {
+		return g.anonymous(ctx, req, now, tell)
+	}
+	if req.Carrier == CarrierPath && len(req.Token) > token.MaxPathSize {
+		err = token.Error{Code: token.CodeTooLarge}
+		tell(token.CheckSize, err)
+		return Grant{}, err
+	}
+	verified, checks, err := g.verifier.Inspect(req.Token, now)
+	for _, c := range checks {
+		tell(c.Name, c.Err)
+	}
+	grant.Grant = verified
+	if err != nil {
+		return grant, err
+	}
+	for _, step := range []struct {
+		name string
+		f    func() error
+	}{
+		{CheckRevocation, func() error { return g.checkRevoked(grant.Grant, now) }},
+		{CheckSubject, func() error { return g.checkSubject(ctx, req, &grant) }},
+		{CheckEnvironment, func() error { return g.checkEnvironment(grant) }},
+		{CheckPlaybackKey, func() error { return g.checkPlaybackKey(grant, now) }},
+		{CheckAudience, func() error { return checkAudience(grant, req.Scope) }},
+		{CheckIP, func() error { return checkIP(grant, req) }},
+		{CheckReferer, func() error { return checkReferer(grant, req) }},
+	} {
+		err := step.f()
+		if tell(step.name, err); err != nil {
+			return grant, err
+		}
+	}
+	return grant, nil
+}
+
+// anonymous serves a public playback key. One that is private and one that
+// does not exist are told apart by nobody.
+func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell func(string, error)) (Grant, error) {
+	named, err := g.view.titles.get(ctx, req.PathID)
+	k := named.key
+	if err == nil && (k == nil || k.Private) {
+		err = ErrTokenRequired
+	}
+	if err != nil {
+		tell(CheckSubject, err)
+		return Grant{}, err
+	}
+	grant := Grant{Anonymous: true, Hash: k.Hash, PlaybackKey: k}
+	for _, step := range []struct {
+		name string
+		err  error
+	}{
+		{CheckPlaybackKey, k.active(now)},
+		{CheckAudience, checkAudience(grant, req.Scope)},
+		{CheckIP, checkIP(grant, req)},
+		{CheckReferer, checkReferer(grant, req)},
+	} {
+		if tell(step.name, step.err); step.err != nil {
+			return grant, step.err
+		}
+	}
+	return grant, nil
+}
+
+// issued is when a token was issued. One that does not say may have been issued
+// as early as its signing key allows.
+func (g *Gate) issued(t token.Grant) time.Time {
+	if !t.IssuedAt.IsZero() {
+		return t.IssuedAt
+	}
+	longest := token.MaxTTL
+	if s, ok := g.view.signer(t.KeyID); ok {
+		longest = s.key.MaxTTL()
+	}
+	return t.ExpiresAt.Add(-longest)
+}
+
+// checkRevoked looks whether the token, or what it came from, is believed no
+// more. A session outlives its signing key in memory alone: here it ends.
+func (g *Gate) checkRevoked(t token.Grant, now time.Time) error {
+	signers := []string{SharedKey}
+	if t.KeyID != "" {
+		s, ok := g.view.signer(t.KeyID)
+		if !ok {
+			return token.Error{Code: token.CodeRevoked}
+		}
+		signers = []string{t.KeyID, s.kid}
+	}
+	return g.view.revoked.token(t, signers, g.issued(t), now)
+}
+
+// checkSubject compares what the token is for with what is asked for, byte for
+// byte, and finds the playback key of either. Every way of not being the same
+// is one refusal.
+func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) error {
+	title := grant.Title()
+	if req.PathID == "" { // inspection without a title: the token's own
+		if title == token.Wildcard {
+			return nil
+		}
+		req.PathID = title
+		if named, err := g.view.titles.get(ctx, title); err != nil {
+			return err
+		} else if named.hash != "" {
+			req.PathID = named.hash
+		}
+	}
+	if hashPattern.MatchString(req.PathID) {
+		return g.subjectOfHash(ctx, req.PathID, title, grant)
+	}
+	return g.subjectOfPlaybackKey(ctx, req.PathID, title, grant)
+}
+
+func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Grant) error {
+	grant.Hash = hash
+	if title == hash || title == token.Wildcard {
+		return nil
+	}
+	if hashPattern.MatchString(title) {
+		return errMismatch
+	}
+	named, err := g.view.titles.get(ctx, title)
+	switch {
+	case err != nil:
+		return err
+	case named.key != nil && named.key.Hash == hash:
+		grant.PlaybackKey = named.key
+		return nil
+	case named.key == nil && named.hash == hash:
+		return nil
+	}
+	return errMismatch
+}
+
+func (g *Gate) subjectOfPlaybackKey(ctx context.Context, id, title string, grant *Grant) error {
+	own := title == id || title == token.Wildcard
+	hash := title // of the asset that the token is for
+	if !own && !hashPattern.MatchString(title) {
+		named, err := g.view.titles.get(ctx, title)
+		if err != nil {
+			return err
+		}
+		if hash = named.hash; hash == "" { // another playback key, or nothing
+			return errMismatch
+		}
+	}
+	named, err := g.view.titles.get(ctx, id)
+	k := named.key
+	switch {
+	case err != nil:
+		return err
+	case k == nil && own:
+		return ErrNotFound
+	case k == nil, !own && k.Hash != hash:
+		return errMismatch
+	}
+	grant.Hash, grant.PlaybackKey = k.Hash, k
+	return nil
+}
+
+// checkEnvironment holds the title's environment against the signing key's and
+// the claim.
+func (g *Gate) checkEnvironment(grant Grant) error {
+	env := g.environment
+	if grant.PlaybackKey != nil {
+		env = grant.PlaybackKey.Environment
+	}
+	s, known := g.view.signer(grant.KeyID)
+	if (known && s.environment != EnvironmentAll && s.environment != env) || (grant.Env != "" && grant.Env != env) {
+		return token.Error{Code: token.CodeNotAllowed}
+	}
+	return nil
+}
+
+func (g *Gate) checkPlaybackKey(grant Grant, now time.Time) error {
+	k := grant.PlaybackKey
+	if k == nil {
+		return nil
+	}
+	if err := k.active(now); err != nil {
+		return err
+	}
+	if k.MaxTTL > 0 && grant.ExpiresAt.Sub(now) > k.MaxTTL {
+		return token.Error{Code: token.CodeTTLExceeded}
+	}
+	if g.view.revoked.names(RevokePlaybackKey, g.issued(grant.Grant), now, k.ID) {
+		return token.Error{Code: token.CodeRevoked}
+	}
+	return nil
+}
+
+func checkAudience(grant Grant, scope byte) error {
+	if scope == 0 {
+		return nil // inspection without a scope
+	}
+	downloads := grant.PlaybackKey != nil && grant.PlaybackKey.Downloads
+	if !grant.Allows(scope, downloads) || (scope == token.ScopeDownload && grant.PlaybackKey != nil && !downloads) {
+		return token.Error{Code: token.CodeScope}
+	}
+	return nil
+}
+
+func checkIP(grant Grant, req Request) error {
+	if grant.PlaybackKey != nil {
+		if err := matchIP(grant.PlaybackKey.IPs, req.Client); err != nil {
+			return err
+		}
+	}
+	return matchIP(grant.IP, req.Client)
+}
+
+func checkReferer(grant Grant, req Request) error {
+	allowNone := false
+	if k := grant.PlaybackKey; k != nil {
+		allowNone = k.AllowNoReferer
+		if err := matchReferer(k.Hosts, req.Origin, req.Referer, allowNone); err != nil {
+			return err
+		}
+	}
+	return matchReferer(grant.Ref, req.Origin, req.Referer, allowNone)
+}
+
+// Refused reports whether err is a decision, not an outage.
+func Refused(err error) bool {
+	var refusal token.Error
+	return errors.As(err, &refusal) || errors.Is(err, ErrTokenRequired) || errors.Is(err, ErrNotFound)
+}

@@ -1,0 +1,133 @@
+package access
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sealcast/sealcast/token"
+)
+
+// Config is what Open needs.
+type Config struct {
+	Pool        *pgxpool.Pool
+	Secret      []byte // KEY_TOKEN_SECRET
+	Environment string // of titles that are asked for by their hash
+	Audit       Audit
+	Fetch       Fetch // nil: no key sets
+	Log         *slog.Logger
+}
+
+// Carrier is how a token came.
+type Carrier int
+
+// The carriers.
+const (
+	CarrierHeader Carrier = iota
+	CarrierPath
+	CarrierQuery
+	CarrierCookie
+)
+
+// Request is what somebody asks for.
+type Request struct {
+	Token   string // empty: none
+	Carrier Carrier
+	PathID  string // an asset's hash or a playback key, as the path has it
+	Scope   byte   // one of the token.Scope constants
+	Client  netip.Addr
+	Origin  string // as sent; "null" where there is more than one
+	Referer string
+}
+
+// Grant is what a request may have. Beside a refusal it has the claims of a
+// token whose signature is good.
+type Grant struct {
+	token.Grant
+	Anonymous   bool         // no token: the playback key is public
+	Hash        string       // the asset that was asked for
+	PlaybackKey *PlaybackKey // that was asked for, or the token's; nil: by hash alone. Do not change it
+}
+
+// Gate authorizes. It is safe for concurrent use.
+type Gate struct {
+	*Store
+	environment string
+	view        *view
+	verifier    *token.Verifier
+	used        *usage
+	log         *slog.Logger
+	now         func() time.Time
+}
+
+// Open reads the view for the first time. Run keeps it up to date.
+func Open(ctx context.Context, cfg Config) (*Gate, error) {
+	s, err := newSecrets(cfg.Secret)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(token.Environments, cfg.Environment) {
+		return nil, invalid("environment", "want development, staging or production")
+	}
+	store := &Store{pool: cfg.Pool, audit: cfg.Audit, fetch: cfg.Fetch, secrets: s}
+	g := &Gate{
+		Store: store, environment: cfg.Environment, view: newView(store), used: newUsage(), log: cfg.Log, now: time.Now,
+	}
+	g.verifier = &token.Verifier{Secret: s.shared, Sessions: s.sessions, Key: func(kid string) *token.Key {
+		found, _ := g.view.signer(kid)
+		return found.key
+	}}
+	return g, g.view.refresh(ctx)
+}
+
+// Run keeps the view at most two seconds old, and writes the last use of minted
+// tokens, until ctx ends.
+func (g *Gate) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.used.run(ctx, g.Store, g.log)
+	}()
+	g.view.run(ctx, g.log)
+	<-done
+	return nil
+}
+
+// Refresh brings the view up to date now.
+func (g *Gate) Refresh(ctx context.Context) error { return g.view.refresh(ctx) }
+
+// Authorize decides. Its error is a token.Error, ErrTokenRequired, ErrNotFound
+// for a playback key that a good token names and that does not exist, or wraps
+// ErrUnavailable.
+func (g *Gate) Authorize(ctx context.Context, req Request) (Grant, error) {
+	grant, err := g.run(ctx, req, func(string, error) {})
+	if err == nil && grant.JTI != "" && grant.KeyID == OwnKey {
+		g.used.note(grant.JTI, g.now())
+	}
+	return grant, err
+}
+
+// Inspect is Authorize that tells each check, and counts as no use. Without a
+// PathID it is about what the token says of itself.
+func (g *Gate) Inspect(ctx context.Context, req Request) (Grant, []token.Check, error) {
+	var checks []token.Check
+	grant, err := g.run(ctx, req, func(name string, err error) { checks = append(checks, token.Check{Name: name, Err: err}) })
+	return grant, checks, err
+}
+
+// Session makes the session, form S, of a grant: the same each time. A grant
+// without a token has none: "".
+func (g *Gate) Session(grant Grant) (string, error) {
+	if grant.Anonymous {
+		return "", nil
+	}
+	t := grant.Grant
+	if t.SID == "" {
+		t.SID = "s-" + t.ID
+	}
+	return g.secrets.sessions.Seal(t)
+}

@@ -1,0 +1,32 @@
+package pipeline
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// SegmentGrid is segmentGrid.
+var SegmentGrid = segmentGrid
+
+// CopyTop returns the plan that copies the top rung of a source of the given
+// key frames.
+func CopyTop(p Plan, frames int64, gops ...int64) (Plan, string) {
+	return p.copyTop(pictureScan{frames: frames, gops: gops, bytes: make([]int64, len(gops))})
+}
+
+// Planned returns the plan of a request, which then ends.
+func Planned(r *Runner, req Request) (plan Plan, err error) {
+	defer func(was func(*Source, Plan) time.Duration) { r.budget = was }(r.budget)
+	r.budget = func(_ *Source, p Plan) time.Duration { plan = p; return 0 }
+	_, err = r.Run(context.Background(), req)
+	return plan, err
+}
+
+// ReadPictures reads ffmpeg's list of packets and says why it is refused.
+func ReadPictures(rate Rational, list io.Reader) (gops []int64, frames int64, why string) {
+	l := newPictureLines(rate)
+	l.read(list)
+	scan, why := l.end()
+	return scan.gops, scan.frames, why
+}
