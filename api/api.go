@@ -88,6 +88,9 @@ type JobService interface {
 	Cancel(ctx context.Context, id string) (job Job, done bool, err error)
 	// Retry queues a failed or cancelled job again.
 	Retry(ctx context.Context, id string) (Job, error)
+	// Repackage queues a job that makes an asset's next generation with new
+	// content keys, or gives the one that does so already.
+	Repackage(ctx context.Context, hash string, by Caller) (Job, error)
 	// RetryPart does so with the newest job of a part; ErrNotFound when there is none.
 	RetryPart(ctx context.Context, hash, kind, name string) (Job, error)
 }
@@ -247,6 +250,7 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/api/media", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listAssets},
 		{method: "GET", path: "/api/media/{hash}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getAsset},
 		{method: "PATCH", path: "/api/media/{hash}", limit: 4 << 10, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchAsset},
+		{method: "POST", path: "/api/media/{hash}/repackage", timeout: 15 * time.Second, auth: authAPIKey, handle: s.repackage},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
 		{method: "GET", path: tracksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.listTracks},
 		{method: "PUT", path: trackPath, limit: maxTrackBody, timeout: 15 * time.Second, auth: authAPIKey, handle: s.putTrack},

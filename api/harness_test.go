@@ -246,6 +246,8 @@ func specPath(path string) (string, bool) {
 		return "/api/media/{hash}/tracks", true
 	case len(segments) == 5 && strings.HasPrefix(path, "/api/media/") && segments[3] == "tracks":
 		return "/api/media/{hash}/tracks/{lang}", true
+	case len(segments) == 4 && segments[3] == "repackage" && strings.HasPrefix(path, "/api/media/"):
+		return "/api/media/{hash}/repackage", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "parts":
 		return "/api/media/{hash}/parts", true
 	case len(segments) == 6 && strings.HasPrefix(path, "/api/media/") && segments[5] == "retry":

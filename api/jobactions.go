@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"net/url"
+)
 
 // cancelJob ends a job. Asking again gives the same document, as 200.
 func (s *server) cancelJob(w http.ResponseWriter, r *http.Request) error {
@@ -29,5 +32,19 @@ func (s *server) retryJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.jobError(r, err)
 	}
+	return writeJSON(w, http.StatusAccepted, job.wire())
+}
+
+// repackage queues a job that packages an asset again, under new content keys.
+func (s *server) repackage(w http.ResponseWriter, r *http.Request) error {
+	hash, x := r.PathValue("hash"), exchangeOf(r)
+	if !isHash(hash) {
+		return problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
+	}
+	job, err := s.Jobs.Repackage(r.Context(), hash, Caller{RequestID: x.id, Client: x.client.String()})
+	if err != nil {
+		return s.jobError(r, err)
+	}
+	w.Header().Set("Location", s.BaseURL+"/api/jobs/"+url.PathEscape(job.ID))
 	return writeJSON(w, http.StatusAccepted, job.wire())
 }

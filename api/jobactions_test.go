@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -91,5 +92,36 @@ func TestCancelAndRetryJob(t *testing.T) {
 		if a.StatusCode != 503 || a.code() != "unavailable" || strings.Contains(string(a.body), "internal:") {
 			t.Errorf("%s while Postgres is away: %d %s", action, a.StatusCode, a.body)
 		}
+	}
+}
+
+func (f *fakeJobs) Repackage(ctx context.Context, hash string, by Caller) (Job, error) {
+	if by.RequestID == "" || by.Client == "" {
+		return Job{}, errors.New("nobody asks")
+	}
+	if hash != hashA {
+		return Job{}, problem(http.StatusConflict, "not_encrypted", "it is clear")
+	}
+	return f.Get(ctx, "new")
+}
+
+func TestRepackage(t *testing.T) {
+	rig := newRig(t)
+	key := "X-API-Key: " + testAPIKey
+	rig.jobs.put(Job{ID: "new", Type: "video:transcode", Hash: hashA, Source: "in/a.mp4", State: "queued", CreatedAt: time.Now()})
+	a := rig.do("POST", "/api/media/"+hashA+"/repackage", "", key)
+	if a.StatusCode != http.StatusAccepted || a.Header.Get("Location") != "https://video.example.com/api/jobs/new" {
+		t.Errorf("%d %s %s", a.StatusCode, a.Header.Get("Location"), a.body)
+	}
+	for path, code := range map[string]string{hashB: "not_encrypted", "x": "asset_not_found"} {
+		if a := rig.do("POST", "/api/media/"+path+"/repackage", "", key); a.code() != code {
+			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+		}
+	}
+	if a := rig.do("POST", "/api/media/"+hashA+"/repackage", ""); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without the API key: %d", a.StatusCode)
+	}
+	if a := rig.do("GET", "/api/media/"+hashA+"/repackage", "", key); a.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("GET: %d", a.StatusCode)
 	}
 }

@@ -173,11 +173,11 @@ func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key,
 	if kid == nil {
 		key, err = p.one(ctx, "read default key", `
 			SELECT `+keyColumns+` FROM content_keys
-			WHERE hash = $1 AND is_default AND state IN ('active', 'retiring')`, hash)
+			WHERE hash = $1 AND is_default AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())`, hash)
 	} else {
 		key, err = p.one(ctx, "read served key", `
 			SELECT `+keyColumns+` FROM content_keys
-			WHERE kid = $1 AND hash = $2 AND state IN ('active', 'retiring')`, kid[:], hash)
+			WHERE kid = $1 AND hash = $2 AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())`, kid[:], hash)
 	}
 	p.metrics.ended(opServed, err)
 	return key, err

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,6 +35,27 @@ func (p *Postgres) ShredPending(ctx context.Context, jobID string, upTo int) (in
 		return 0, err
 	}
 	return n, nil
+}
+
+// RetireOthers lets every active key of an asset that is not of the job be
+// served for some time more, and no longer, within tx, the transaction that
+// publishes the job. It returns how many they were. With its audit entry it is
+// the last thing in tx.
+func (p *Postgres) RetireOthers(ctx context.Context, tx pgx.Tx, hash, jobID string, after time.Duration) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	tag, err := tx.Exec(ctx, `
+		UPDATE content_keys
+		SET state = 'retiring', retire_at = now() + make_interval(secs => $3), row_version = row_version + 1
+		WHERE hash = $1 AND job_id <> $2 AND state = 'active'`, hash, jobID, after.Seconds())
+	if err = databaseError(ctx, "retire content keys", err); err == nil {
+		err = record(ctx, tx, audit.Entry{
+			Actor: audit.ActorWorker, Action: audit.ActionRetireKey, Subject: hash,
+			Details: map[string]any{"keys": tag.RowsAffected(), "job": jobID, "after_seconds": after.Seconds()},
+		})
+	}
+	p.metrics.ended(opRetire, err)
+	return tag.RowsAffected(), err
 }
 
 // shred destroys the keys of an asset within tx.

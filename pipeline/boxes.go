@@ -7,6 +7,7 @@ import (
 
 	"github.com/Eyevinn/mp4ff/avc"
 	"github.com/Eyevinn/mp4ff/bits"
+	"github.com/Eyevinn/mp4ff/hevc"
 	"github.com/Eyevinn/mp4ff/mp4"
 )
 
@@ -123,7 +124,7 @@ func (f *trackFacts) seconds() float64 {
 // observe takes a moov or moof box, or the content of an mdat box of pictures.
 func (f *trackFacts) observe(kind string, data []byte) error {
 	if kind == "mdat" {
-		return f.Pictures.lengthPrefixed(data)
+		return f.Pictures.samples(data)
 	}
 	box, err := mp4.DecodeBoxSR(0, bits.NewFixedSliceReader(data))
 	if err != nil {
@@ -174,11 +175,21 @@ func (f *trackFacts) describe(moov *mp4.MoovBox) error {
 		}
 		f.Codec = strings.ToLower(avc.CodecString("avc1", sps))
 		f.Width, f.Height = int(stsd.AvcX.Width), int(stsd.AvcX.Height)
+	case stsd.HvcX != nil && stsd.HvcX.HvcC != nil && len(stsd.HvcX.HvcC.GetNalusForType(hevc.NALU_SPS)) > 0:
+		sps, err := hevc.ParseSPSNALUnit(stsd.HvcX.HvcC.GetNalusForType(hevc.NALU_SPS)[0])
+		if err != nil {
+			return fmt.Errorf("parse SPS: %w", err)
+		}
+		f.Codec, f.Pictures.codec = hevc.CodecString("hvc1", sps), CodecHEVC
+		f.Width, f.Height = int(stsd.HvcX.Width), int(stsd.HvcX.Height)
+	case stsd.Av01 != nil && stsd.Av01.Av1C != nil:
+		f.Codec, f.Pictures.codec = stsd.Av01.Av1C.CodecString("av01"), CodecAV1
+		f.Width, f.Height = int(stsd.Av01.Width), int(stsd.Av01.Height)
 	case stsd.Mp4a != nil:
 		f.Codec = "mp4a.40.2" // AAC-LC, ISO/IEC 14496-3
 		f.Channels, f.SampleRate = int(stsd.Mp4a.ChannelCount), int(stsd.Mp4a.SampleRate)
 	default:
-		return fmt.Errorf("encoded stream has neither H.264 nor AAC")
+		return fmt.Errorf("encoded stream has no codec of ours")
 	}
 	return nil
 }

@@ -22,8 +22,17 @@ const (
 func encodeBudget(src *Source, plan Plan) time.Duration {
 	megapixels := max(1, float64(src.Video.Width*src.Video.Height)/1e6)
 	rate := max(1, plan.Rate.Float()/30)
-	seconds := budgetFactor * src.Duration.Seconds() * megapixels * rate
+	seconds := budgetFactor * src.Duration.Seconds() * megapixels * rate * plan.codecs()
 	return baseBudget + time.Duration(min(seconds, (longestBudget-baseBudget).Seconds())*float64(time.Second))
+}
+
+// codecs returns how many codecs are made: each costs no more than the bound of H.264.
+func (p Plan) codecs() float64 {
+	seen := map[string]bool{CodecH264: true}
+	for _, v := range p.Video {
+		seen[v.Codec] = true
+	}
+	return float64(len(seen))
 }
 
 // limitTime ends the attempt when stop is not called within d.

@@ -178,7 +178,7 @@ func (a *attempt) extractText(ctx context.Context, src *Source, streams []TextSo
 			_, _ = io.Copy(&limitedBuffer{Buffer: &docs[i], left: texttrack.MaxBytes + 1}, r)
 		})
 	}
-	_, err = a.wait(p, "ffmpeg")
+	_, err = a.wait(p, "ffmpeg", StageEncode)
 	reading.Wait()
 	if fault := a.gateway.fault(); fault != nil {
 		return nil, fault

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,7 +30,9 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 		} else {
 			args = append(args, "-map", fmt.Sprintf("[v%d]", i))
 			args = append(args, videoArgs(v, p.KeyFrames != nil)...)
-			args = append(args, lightVideoArgs(p)...)
+			if v.Codec == CodecH264 {
+				args = append(args, lightVideoArgs(p)...)
+			}
 		}
 		args = append(args, muxArgs(src)...)
 		args = append(args, "-video_track_timescale", strconv.Itoa(timescale(v.Rate)),
@@ -65,26 +68,18 @@ func copyArgs() []string {
 // videoArgs encode a rung with its own key frames, or with the source's.
 func videoArgs(v VideoPlan, sourceKeyFrames bool) []string {
 	grid := []string{"-g", strconv.Itoa(v.GOP), "-keyint_min", strconv.Itoa(v.GOP)}
-	if sourceKeyFrames {
+	if sourceKeyFrames && v.Codec != CodecAV1 {
 		grid = []string{"-g", strconv.Itoa(maxGOPFrames), "-keyint_min", "1", "-force_key_frames", "source"}
 	}
-	args := []string{
-		"-c:v", "libx264", "-preset", "veryfast", "-crf", strconv.Itoa(crf),
-		"-maxrate", fmt.Sprintf("%dk", v.Rung.MaxRate), "-bufsize", fmt.Sprintf("%dk", 2*v.Rung.MaxRate),
-		"-profile:v", "high", "-pix_fmt", "yuv420p",
-	}
-	return append(append(args, grid...), "-sc_threshold", "0", "-flags", "+cgop", "-threads", strconv.Itoa(v.Rung.Threads))
+	return append(append(codecArgs(v), grid...), "-sc_threshold", "0", "-flags", "+cgop", "-threads", strconv.Itoa(v.Rung.Threads))
 }
 
-// filterGraph decodes once and scales each rung from the one above it. It is
+// filterGraph decodes once and scales each size from the one above it. It is
 // empty when nothing is to be encoded.
 func filterGraph(src *Source, p Plan) string {
 	var g strings.Builder
-	top := 0 // the first that is encoded
-	for top < len(p.Video) && p.Video[top].Copied {
-		top++
-	}
-	if top == len(p.Video) {
+	sizes := encodedSizes(p)
+	if len(sizes) == 0 {
 		return ""
 	}
 	fmt.Fprintf(&g, "[0:%d]", src.Video.Index)
@@ -94,33 +89,55 @@ func filterGraph(src *Source, p Plan) string {
 	// start_time=0: a video that starts late begins with its first frame, so
 	// that every rendition begins at zero.
 	fmt.Fprintf(&g, "fps=fps=%s:start_time=0,", p.Rate)
-	last := len(p.Video) - 1
 	halved := false
-	for i, v := range p.Video {
-		if v.Copied {
-			continue
-		}
-		if i > top {
-			fmt.Fprintf(&g, ";[s%d]", i)
+	for n, same := range sizes {
+		v := p.Video[same[0]]
+		if n > 0 {
+			fmt.Fprintf(&g, ";[s%d]", n)
 		}
 		if v.Halved && !halved {
 			g.WriteString("framestep=2,")
 			halved = true
 		}
-		if i == top {
+		if n == 0 {
 			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic:out_range=tv,", v.Width, v.Height)
 			g.WriteString(toSDR(src.Video))
 			g.WriteString("format=yuv420p,setsar=1")
 		} else {
 			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic,setsar=1", v.Width, v.Height)
 		}
-		if i < last {
-			fmt.Fprintf(&g, ",split=2[v%d][s%d]", i, i+1)
-		} else {
-			fmt.Fprintf(&g, "[v%d]", i)
+		var outs []string
+		for _, i := range same {
+			outs = append(outs, fmt.Sprintf("[v%d]", i))
 		}
+		if n+1 < len(sizes) {
+			outs = append(outs, fmt.Sprintf("[s%d]", n+1))
+		}
+		if len(outs) > 1 {
+			fmt.Fprintf(&g, ",split=%d", len(outs))
+		}
+		g.WriteString(strings.Join(outs, ""))
 	}
 	return g.String()
+}
+
+// encodedSizes groups the rungs that are encoded, by index, as they share a
+// size: largest first.
+func encodedSizes(p Plan) [][]int {
+	var sizes [][]int
+	for i, v := range p.Video {
+		if v.Copied {
+			continue
+		}
+		at := slices.IndexFunc(sizes, func(same []int) bool { return p.Video[same[0]].Rung.Name == v.Rung.Name })
+		if at < 0 {
+			sizes = append(sizes, []int{i})
+		} else {
+			sizes[at] = append(sizes[at], i)
+		}
+	}
+	slices.SortStableFunc(sizes, func(a, b []int) int { return p.Video[b[0]].Rung.ShortEdge - p.Video[a[0]].Rung.ShortEdge })
+	return sizes
 }
 
 // toSDR maps PQ and HLG to BT.709 once, before the cascade. The input's colour

@@ -30,3 +30,8 @@ func ReadPictures(rate Rational, list io.Reader) (gops []int64, frames int64, wh
 	scan, why := l.end()
 	return scan.gops, scan.frames, why
 }
+
+// SegmentDigests is segmentDigests of H.264.
+func SegmentDigests(output string, segment []byte) ([][32]byte, error) {
+	return segmentDigests(output, CodecH264, segment)
+}

@@ -60,7 +60,8 @@ func (r Rational) String() string { return fmt.Sprintf("%d/%d", r.Num, r.Den) }
 
 // VideoPlan is one video rendition to make.
 type VideoPlan struct {
-	Rung          Rung
+	Rung          Rung // its MaxRate is the codec's
+	Codec         string
 	Width, Height int      // even, square pixels, rotation applied
 	Rate          Rational // frames per second, constant
 	GOP           int      // frames between key frames, always closed
@@ -123,6 +124,10 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 			v.Rate = reduce(Rational{p.Rate.Num, p.Rate.Den * 2})
 		}
 		p.Video = append(p.Video, v)
+	}
+	var err error
+	if p.Video, err = inCodecs(p.Video, opt.Codecs); err != nil {
+		return Plan{}, err
 	}
 	p.Audio = planAudio(src.Audio)
 	return p, nil

@@ -22,6 +22,8 @@ type Options struct {
 	Ladder []string `json:"ladder"`
 	// SegmentSeconds is the segment's length: 2, 4, 6 (default), 8, 10 or 12.
 	SegmentSeconds int `json:"segment_seconds"`
+	// Codecs of the pictures: h264 (or empty), hevc, av1.
+	Codecs []string `json:"codecs,omitempty"`
 	// Passthrough is auto (or empty): a conforming H.264 source is copied as
 	// the top rung; off: every rung is encoded.
 	Passthrough string `json:"passthrough,omitempty"`
@@ -29,6 +31,9 @@ type Options struct {
 	Scheme string `json:"scheme,omitempty"`
 	// PSSH asks for initialization data of DRM systems (see DRMSystems) in cmaf.
 	PSSH []string `json:"pssh,omitempty"`
+	// KeyPeriodSeconds gives outputs with AES-128 full segments a new content
+	// key every so many seconds, on segment boundaries; 0: one key each.
+	KeyPeriodSeconds int `json:"key_period_seconds,omitempty"`
 }
 
 // DefaultOptions returns what an empty options object means.
@@ -63,6 +68,9 @@ func (o Options) Validate() error {
 			return bad("options.ladder names %q twice", name)
 		}
 	}
+	if err := o.checkCodecs(bad); err != nil {
+		return err
+	}
 	switch o.Passthrough {
 	case "", PassthroughAuto, PassthroughOff:
 	default:
@@ -73,6 +81,9 @@ func (o Options) Validate() error {
 	}
 	return nil
 }
+
+// maxKeyPeriod is a day.
+const maxKeyPeriod = 24 * 60 * 60
 
 // checkProtection looks at what only encrypted outputs have.
 func (o Options) checkProtection(bad func(string, ...any) error) error {
@@ -88,7 +99,12 @@ func (o Options) checkProtection(bad func(string, ...any) error) error {
 		}
 	}
 	cmaf := slices.Contains(o.Outputs, OutputCMAF)
+	sealed := slices.ContainsFunc(o.Outputs, func(name string) bool { return formats[name].sealed })
 	switch {
+	case o.KeyPeriodSeconds != 0 && (o.KeyPeriodSeconds < o.SegmentSeconds || o.KeyPeriodSeconds > maxKeyPeriod):
+		return bad("options.key_period_seconds is %d: use one segment (%d) to %d", o.KeyPeriodSeconds, o.SegmentSeconds, maxKeyPeriod)
+	case o.KeyPeriodSeconds != 0 && !(o.Encrypt && sealed):
+		return bad("options.key_period_seconds is for the encrypted outputs %s and %s, which were not asked for", OutputCMAFAES128, OutputTS)
 	case !o.Encrypt && slices.Contains(o.Outputs, OutputCMAFAES128):
 		return bad("options.outputs has %s, which is always encrypted: use %s for a clear title", OutputCMAFAES128, OutputCMAF)
 	case o.Scheme != "" && !(o.Encrypt && cmaf):
@@ -113,6 +129,7 @@ func (o Options) Canonical() Options {
 	}
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
+	o.Codecs = canonicalCodecs(o.Codecs)
 	if o.Passthrough == PassthroughAuto {
 		o.Passthrough = ""
 	}

@@ -18,7 +18,7 @@ type rendition struct {
 func renditions(p Plan) []*rendition {
 	var out []*rendition
 	for i := range p.Video {
-		out = append(out, &rendition{Name: "v-" + p.Video[i].Rung.Name, Video: &p.Video[i], Facts: &trackFacts{}})
+		out = append(out, &rendition{Name: p.Video[i].folder(), Video: &p.Video[i], Facts: &trackFacts{}})
 	}
 	for i := range p.Audio {
 		out = append(out, &rendition{Name: "a-" + strconv.Itoa(i), Audio: &p.Audio[i], Facts: &trackFacts{}})

@@ -30,6 +30,8 @@ func (p Plan) refuseCopy(src *Source) string {
 	v, top := src.Video, p.Video[0]
 	width, height := v.displaySize()
 	switch {
+	case top.Codec != CodecH264:
+		return "h264 was not asked for"
 	case v.Codec != "h264":
 		return fmt.Sprintf("the source is %s, not h264", v.Codec)
 	case !slices.Contains(copyProfiles, v.Profile) || v.Level > 52:
@@ -66,7 +68,7 @@ func (s *Source) pictureRate() float64 {
 // copyTop returns the plan whose top rung is the source's own stream, or says
 // why it cannot be.
 func (p Plan) copyTop(scan pictureScan) (Plan, string) {
-	frame := 1 / p.Rate.Float()
+	refused, frame := p, 1/p.Rate.Float()
 	wanted := int64(math.Round(p.SegmentSeconds * p.Rate.Float()))
 	length, first := segmentGrid(scan.gops, scan.frames, wanted)
 	if length == 0 {
@@ -88,8 +90,19 @@ func (p Plan) copyTop(scan pictureScan) (Plan, string) {
 	p.Video[0].Copied = true
 	odd := slices.ContainsFunc(scan.gops, func(at int64) bool { return at%2 != 0 })
 	for i := range p.Video {
-		if v := &p.Video[i]; v.Halved && odd {
+		v := &p.Video[i]
+		if v.Halved && odd {
 			v.Halved, v.Rate = false, p.Rate // half of the pictures would miss key frames
+		}
+		if v.Codec == CodecAV1 {
+			// SVT-AV1 has key frames at one distance, and none on request.
+			distance, even := evenGOPs(scan.gops)
+			if !even {
+				return refused, "av1 cannot follow its key frames, which are not at one distance"
+			}
+			if v.GOP = int(distance); v.Halved {
+				v.GOP /= 2
+			}
 		}
 	}
 	return p, ""
@@ -131,6 +144,19 @@ func cut(gops []int64, length int64) []int {
 		}
 	}
 	return first
+}
+
+// evenGOPs returns the distance of key frames when it is always the same.
+func evenGOPs(gops []int64) (distance int64, even bool) {
+	if len(gops) < 2 {
+		return maxGOPFrames, true
+	}
+	for i, at := range gops {
+		if at != int64(i)*gops[1] {
+			return 0, false
+		}
+	}
+	return gops[1], true
 }
 
 // usualGOP returns the median key frame distance in frames.

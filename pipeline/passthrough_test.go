@@ -218,6 +218,11 @@ func TestPassthroughAndHalvedRungs(t *testing.T) {
 		{[]int64{0, 120, 240, 360, 480}, "60/1 true 60/1 false 30/1 true"},
 		{[]int64{0, 121, 240, 360, 480}, "60/1 true 60/1 false 60/1 false"},
 	} {
+		withAV1 := plan
+		withAV1.Video = append(slices.Clone(plan.Video), pipeline.VideoPlan{Codec: pipeline.CodecAV1, Rung: plan.Video[0].Rung})
+		if _, why := pipeline.CopyTop(withAV1, 600, c.gops...); (why == "") != (c.gops[1] == 120) {
+			t.Errorf("%v with av1: %q", c.gops, why)
+		}
 		got, why := pipeline.CopyTop(plan, 600, c.gops...)
 		if why != "" {
 			t.Fatal(why)

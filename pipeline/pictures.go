@@ -17,24 +17,39 @@ import (
 // SEI, delimiters). So the same pictures have the same digests in fragmented
 // MP4 and in MPEG-TS. It is safe for one writer and any number of readers.
 type gopDigests struct {
-	mu   sync.Mutex
-	gop  hash.Hash
-	done [][sha256.Size]byte
+	codec string // empty: h264
+	mu    sync.Mutex
+	gop   hash.Hash
+	done  [][sha256.Size]byte
 }
 
 // slice takes one NAL unit without its length or start code.
 func (d *gopDigests) slice(nal []byte) error {
-	if len(nal) < 2 {
+	if len(nal) < 2 || d.codec == CodecHEVC && len(nal) < 3 {
 		return fmt.Errorf("NAL unit of %d bytes", len(nal))
+	}
+	if d.codec == CodecHEVC {
+		// ITU-T H.265, 7.3.1.2 and table 7-1: types below 32 are slices, 19 and
+		// 20 of IDR pictures; first_slice_segment_in_pic_flag is the first bit.
+		kind := nal[0] >> 1 & 0x3f
+		if kind >= 32 {
+			return nil
+		}
+		return d.add(nal, (kind == 19 || kind == 20) && nal[2]&0x80 != 0)
 	}
 	kind := avc.GetNaluType(nal[0])
 	if !avc.IsVideoNaluType(kind) {
 		return nil
 	}
+	// first_mb_in_slice is 0, coded as a single 1 bit: the picture's first slice.
+	return d.add(nal, kind == avc.NALU_IDR && nal[1]&0x80 != 0)
+}
+
+// add takes a part of a picture; begins: it is the first of a closed GOP.
+func (d *gopDigests) add(nal []byte, begins bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// first_mb_in_slice is 0, coded as a single 1 bit: the picture's first slice.
-	if kind == avc.NALU_IDR && nal[1]&0x80 != 0 {
+	if begins {
 		d.close()
 		d.gop = sha256.New()
 	}
@@ -67,6 +82,42 @@ func (d *gopDigests) list() [][sha256.Size]byte {
 	return all
 }
 
+// samples takes the content of an mdat box.
+func (d *gopDigests) samples(data []byte) error {
+	if d.codec == CodecAV1 {
+		return d.obus(data)
+	}
+	return d.lengthPrefixed(data)
+}
+
+// obus takes AV1 samples, one after the other (AV1 Codec ISO Media File Format
+// Binding, 2.4; AV1 Bitstream, 5.3): every OBU has its size. The encoder
+// writes a sequence header (type 1) before each key frame and nowhere else.
+func (d *gopDigests) obus(data []byte) error {
+	for len(data) > 0 {
+		head, kind := 1, data[0]>>3&15
+		if data[0]&4 != 0 {
+			head++ // the extension
+		}
+		if data[0]&2 == 0 || len(data) < head {
+			return fmt.Errorf("an OBU without its size")
+		}
+		size, n := binary.Uvarint(data[head:]) // leb128, AV1 Bitstream, 4.10.5
+		if n <= 0 || size > uint64(len(data)-head-n) {
+			return fmt.Errorf("an OBU of %d bytes, %d are there", size, len(data))
+		}
+		end := head + n + int(size)
+		switch kind {
+		case 1, 3, 4, 6, 7: // sequence header, frame headers, tiles
+			if err := d.add(data[:end], kind == 1); err != nil {
+				return err
+			}
+		}
+		data = data[end:]
+	}
+	return nil
+}
+
 // lengthPrefixed takes samples as MP4 stores them (ISO/IEC 14496-15, 5.3.2),
 // one after the other, with lengths of four bytes.
 func (d *gopDigests) lengthPrefixed(samples []byte) error {
@@ -87,8 +138,8 @@ func (d *gopDigests) lengthPrefixed(samples []byte) error {
 }
 
 // segmentDigests returns the digests of the GOPs in a clear segment.
-func segmentDigests(output string, segment []byte) ([][sha256.Size]byte, error) {
-	var d gopDigests
+func segmentDigests(output, codec string, segment []byte) ([][sha256.Size]byte, error) {
+	d := gopDigests{codec: codec}
 	if formats[output].container == containerTS {
 		stream := make([]byte, 0, len(segment))
 		if _, err := tsPictures(segment, func(part []byte) { stream = append(stream, part...) }); err != nil {
@@ -105,7 +156,7 @@ func segmentDigests(output string, segment []byte) ([][sha256.Size]byte, error) 
 		if kind != "mdat" {
 			return nil
 		}
-		return d.lengthPrefixed(box)
+		return d.samples(box)
 	}}
 	if _, err := scan.Write(segment); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, err
 		as := formats[output]
 		out := Output{Name: output, Container: as.container, MasterPlaylist: as.master, Manifest: as.manifest}
 		if a.req.Options.Encrypt {
-			out.Scheme = a.req.Options.SchemeOf(output)
+			out.Scheme, out.KeyPeriods = a.req.Options.SchemeOf(output), a.sink.keys.periods(output)
 		}
 		if a.req.Options.protectionOf(output, a.req.Keys[output]) != nil {
 			out.EMEPlaylist = masterEME
@@ -35,7 +35,7 @@ func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, err
 		p.Outputs = append(p.Outputs, out)
 		master := a.multivariant(out, done, p)
 		if out.EMEPlaylist != "" {
-			dir := trackDir(output, a.renditions[0].Name)
+			dir := trackDir(output, carried(output, a.renditions)[0].Name)
 			masters[masterEME] = withSessionKeys(multivariantEME(master), done.playlists[dir+"/"+playlistEME])
 			master = withSessionKeys(master, done.playlists[dir+"/index.m3u8"])
 		}
@@ -58,7 +58,7 @@ func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, err
 func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte {
 	var variants []variant
 	var audio []alternative
-	for _, r := range a.renditions {
+	for _, r := range carried(out.Name, a.renditions) {
 		dir := trackDir(out.Name, r.Name)
 		uri := relativeTo(out.MasterPlaylist, dir+"/index.m3u8")
 		bits := done.tracks[dir]

@@ -67,7 +67,7 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	reading.Add(len(rs))
 	group.Go(func() error {
 		defer close(judged)
-		_, err := a.wait(encoder, "ffmpeg")
+		_, err := a.wait(encoder, "ffmpeg", StageEncode)
 		encodeEnd = time.Now()
 		reading.Wait()
 		if err := a.encoderVerdict(ctx, err, begun.Load()); err != nil {
@@ -128,6 +128,9 @@ func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition
 	for _, output := range a.req.Options.Outputs {
 		var inputs []*os.File
 		for i := range rs {
+			if !carries(output, rs[i]) {
+				continue
+			}
 			r, w, err := pipe()
 			if err != nil {
 				closeFiles(inputs)
@@ -137,13 +140,13 @@ func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition
 			inputs = append(inputs, r)
 			toPackagers[i] = append(toPackagers[i], w)
 		}
-		p, err := a.startPackager(ctx, output, plan, rs, inputs)
+		p, err := a.startPackager(ctx, output, plan, carried(output, rs), inputs)
 		if err != nil {
 			closeAllFiles(toPackagers)
 			return nil, err
 		}
 		group.Go(func() error {
-			if _, err := a.wait(p, "packager"); err != nil {
+			if _, err := a.wait(p, "packager", StagePack); err != nil {
 				return fail(transient(CodePackFailed, "the packager failed", err))
 			}
 			return nil

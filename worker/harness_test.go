@@ -229,7 +229,7 @@ func (c *call) succeed() {
 		p.Outputs = p.Outputs[:0:0]
 		for _, o := range somePresentation().Outputs {
 			if k, ok := c.req.Keys[o.Name]; ok {
-				stored, err := c.req.StoredKey(c.ctx, o.Name)
+				stored, err := c.req.StoredKey(c.ctx, k.KID)
 				if err != nil || !stored.Equal(k.Content) {
 					return nil, fmt.Errorf("stored key of %s: %w", o.Name, err)
 				}

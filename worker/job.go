@@ -108,4 +108,8 @@ type Keys interface {
 // Activator makes the keys of an attempt active within tx and says how many.
 type Activator interface {
 	Activate(ctx context.Context, tx pgx.Tx, jobID string, attempt int) (int64, error)
+
+	// RetireOthers lets all active keys of an asset but those of the job be
+	// served for some time more, and no longer; the last thing in tx.
+	RetireOthers(ctx context.Context, tx pgx.Tx, hash, jobID string, after time.Duration) (int64, error)
 }

@@ -19,7 +19,9 @@ const QueueParts = "parts"
 
 // The task types of parts.
 const (
-	TypeCover = "video:cover"
+	TypeCover      = "video:cover"
+	TypePreview    = "video:preview"
+	TypeStoryboard = "video:storyboard"
 )
 
 // PartMaker makes parts; pipeline.Runner has it.
@@ -43,12 +45,14 @@ type partKind struct {
 
 // partKinds is the table, by task type.
 var partKinds = map[string]partKind{
-	TypeCover: {kind: "cover", field: "cover", byDefault: true, parse: parseCover, load: loadAs[pipeline.Cover]},
-	TypeText:  {kind: pipeline.TextKind, field: "text", byDefault: true, afterFilm: true, parse: parseText, load: loadText},
+	TypeCover:      {kind: "cover", field: "cover", byDefault: true, parse: parseCover, load: loadAs[pipeline.Cover]},
+	TypePreview:    {kind: "preview", field: "preview", byDefault: true, parse: parsePreview, load: loadAs[pipeline.Preview]},
+	TypeStoryboard: {kind: "storyboard", field: "storyboard", byDefault: true, parse: parseStoryboard, load: loadAs[pipeline.Storyboard]},
+	TypeText:       {kind: pipeline.TextKind, field: "text", byDefault: true, afterFilm: true, parse: parseText, load: loadText},
 }
 
 // partOrder is the order in which video:full asks for parts.
-var partOrder = []string{TypeCover, TypeText}
+var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText}
 
 func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 	var p P
@@ -63,6 +67,25 @@ func parseCover(r *reader) pipeline.Part {
 	r.only("time")
 	r.number("time", &c.Time)
 	return c
+}
+
+func parsePreview(r *reader) pipeline.Part {
+	var p pipeline.Preview
+	r.only("start", "length", "width", "fps", "format")
+	r.number("start", &p.Start)
+	r.seconds("length", &p.Length)
+	r.whole("width", &p.Width)
+	r.whole("fps", &p.FPS)
+	r.text("format", &p.Format)
+	return p
+}
+
+func parseStoryboard(r *reader) pipeline.Part {
+	var s pipeline.Storyboard
+	r.only("interval", "width")
+	r.seconds("interval", &s.Interval)
+	r.whole("width", &s.Width)
+	return s
 }
 
 // PartSubmission is the part that a submission asks for.

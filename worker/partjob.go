@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/sealcast/sealcast/pipeline"
 )
@@ -70,13 +69,16 @@ func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMess
 	root := baseURL + "/stream/" + job.Hash + "/"
 	urls := map[string]string{}
 	for _, o := range made.Objects {
-		urls[o.Name] = root + o.Name
+		if !segmentOfText(job.PartKind, o.Name) {
+			urls[o.Name] = root + o.Name
+		}
 	}
 	r := map[string]any{}
 	maps.Copy(r, made.Facts)
 	maps.Copy(r, map[string]any{
 		"hash": job.Hash, "urls": urls, "duration_seconds": made.Duration.Seconds(), "source_bytes": made.SourceBytes,
 		"bytes": made.Bytes, "objects": len(made.Objects), "stages": stageResults(made.Stages),
+		"actuals": actualsOf(made.Duration, made.Stages, made.Children),
 	})
 	return json.Marshal(r)
 }
@@ -84,7 +86,7 @@ func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMess
 func stageResults(stages []pipeline.StageTime) []stageResult {
 	out := []stageResult{}
 	for _, s := range stages {
-		out = append(out, stageResult{s.Stage, s.Start.UTC(), s.Duration.Round(time.Microsecond).Seconds()})
+		out = append(out, stageResult{s.Stage, s.Start.UTC(), s.Duration.Seconds()})
 	}
 	return out
 }

@@ -35,6 +35,7 @@ type PublishRequest struct {
 	First     bool  // one of them has the asset's bare key URI
 	Objects   []pipeline.Object
 	Results   json.RawMessage // an object; "generation" is added
+	Retention time.Duration   // how long the keys before are served after a repackaging
 	Poster    string          // URL; added to the results where the asset has a cover
 	Source    VerifiedSource
 }
@@ -153,7 +154,17 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	if covered && req.Poster != "" {
 		add["poster"] = req.Poster
 	}
-	return succeed(ctx, tx, req.Fence, req.Results, add)
+	if err := succeed(ctx, tx, req.Fence, req.Results, add); err != nil {
+		return err
+	}
+	var rekey bool
+	if err := tx.QueryRow(ctx, `SELECT rekey FROM jobs WHERE id = $1`, req.Fence.JobID).Scan(&rekey); err != nil || !rekey {
+		return err
+	}
+	if _, err := keys.RetireOthers(ctx, tx, req.Hash, req.Fence.JobID, req.Retention); err != nil {
+		return fmt.Errorf("retire the keys before: %w", err)
+	}
+	return nil
 }
 
 // holdFence waits for whoever deletes the asset, who has cancelled the job by

@@ -189,6 +189,14 @@ func (r *reader) number(field string, dst **float64) {
 	*dst = &f
 }
 
+// seconds reads a number that is 0 when it is absent.
+func (r *reader) seconds(field string, dst *float64) {
+	var v *float64
+	if r.number(field, &v); v != nil {
+		*dst = *v
+	}
+}
+
 // maxMetadata bounds what is carried through for a client, in bytes of JSON.
 const maxMetadata = 8 << 10
 

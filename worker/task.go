@@ -182,14 +182,16 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "passthrough", "scheme", "pssh")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
+	r.texts("codecs", &o.Codecs)
 	r.text("passthrough", &o.Passthrough)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
+	r.whole("key_period_seconds", &o.KeyPeriodSeconds)
 }
 
 // check looks at what the fields beside the options say.

@@ -50,7 +50,7 @@ func TestDigestNamesTheMeaning(t *testing.T) {
 	for name, same := range map[string][]byte{
 		"empty options":   payload(`,"options":{}`),
 		"spelled out":     payload(`,"options":{"segment_seconds":6,"encrypt":true,"ladder":[],"outputs":["cmaf","ts"]},"callback_url":""`),
-		"passthrough":     payload(`,"options":{"passthrough":"auto"}`),
+		"passthrough":     payload(`,"options":{"passthrough":"auto","codecs":["h264"]}`),
 		"another order":   payload(`,"options":{"outputs":["ts","cmaf"]}`),
 		"the scheme":      payload(`,"options":{"scheme":"cbcs","pssh":[]}`),
 		"escapes, spaces": []byte(" {\n\"source\" : \"in\\/film\\u002emp4\", \"\\u0068ash\":\"" + testHash + "\"} "),

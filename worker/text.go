@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -154,4 +155,10 @@ func (a *attempt) film(ctx context.Context) (pipeline.Film, error) {
 		return pipeline.Film{}, nil
 	}
 	return film, err
+}
+
+// segmentOfText reports whether an object of a text track is a segment: a long
+// film has hundreds, which results need not list.
+func segmentOfText(kind, name string) bool {
+	return kind == pipeline.TextKind && path.Ext(name) == ".vtt" && path.Base(name) != texttrack.WholeName
 }

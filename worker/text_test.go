@@ -20,7 +20,7 @@ func TestTextTracksOfARequest(t *testing.T) {
 	parse := func(options string) (Submission, error) {
 		return ParseSubmission(TypeFull, fmt.Appendf(nil, `{"hash":%q,"source":"in/a.mp4","options":%s}`, hash, options))
 	}
-	sub, err := parse(`{"cover":false,"text_tracks":[{"language":"ger","source":"a.srt"},{"language":"DE","kind":"captions","name":"Deutsch CC","default":true,"source":"b.vtt"}]}`)
+	sub, err := parse(`{"cover":false,"preview":false,"storyboard":false,"text_tracks":[{"language":"ger","source":"a.srt"},{"language":"DE","kind":"captions","name":"Deutsch CC","default":true,"source":"b.vtt"}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestTextTracksOfARequest(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	same, err := parse(`{"text":true,"text_tracks":[{"source":"a.srt","language":"de","name":"Deutsch","forced":false},{"kind":"captions","language":"de","default":true,"source":"b.vtt"}],"cover":false}`)
+	same, err := parse(`{"text":true,"text_tracks":[{"source":"a.srt","language":"de","name":"Deutsch","forced":false},{"kind":"captions","language":"de","default":true,"source":"b.vtt"}],"cover":false,"preview":false,"storyboard":false}`)
 	if err != nil || same.Digest != sub.Digest {
 		t.Errorf("the same is another request: %v", err)
 	}
@@ -78,7 +78,7 @@ func TestTextTracksFollowTheFilm(t *testing.T) {
 	d, _ := h.dispatcher(nil)
 	films, parts := newScript(), newPartScript()
 	h.worker(films, func(c *Config) { c.Store, c.Wake, c.Parts = h.store, d.Wake, parts })
-	sub, err := ParseSubmission(TypeFull, fmt.Appendf(nil, `{"hash":"%064x","source":"in/1.mp4","options":{"cover":false,"text":false,"text_tracks":[{"language":"en","source":"en.srt"}]}}`, 1))
+	sub, err := ParseSubmission(TypeFull, fmt.Appendf(nil, `{"hash":"%064x","source":"in/1.mp4","options":{"cover":false,"preview":false,"storyboard":false,"text":false,"text_tracks":[{"language":"en","source":"en.srt"}]}}`, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

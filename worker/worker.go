@@ -39,6 +39,8 @@ type Config struct {
 	DrainTimeout  time.Duration          // how long a shutdown lets attempts go on, 10 min; negative: not at all
 	RetryBackoff  time.Duration          // before the second attempt, then doubling, 5 s
 
+	KeyRetention time.Duration // how long keys are served after a repackaging, 30 days
+
 	Lease          time.Duration // 15 s
 	HeartbeatEvery time.Duration // 4 s
 	FenceAfter     time.Duration // without a heartbeat an attempt ends itself, 11 s
@@ -80,6 +82,7 @@ func New(cfg Config) (*Worker, error) {
 	setDefault(&cfg.LargeConcurrency, 1)
 	setDefault(&cfg.PartConcurrency, 1)
 	setDefault(&cfg.MaxAttempts, defaultMaxAttempts)
+	setDefault(&cfg.KeyRetention, 30*24*time.Hour)
 	setDefault(&cfg.RetryBackoff, 5*time.Second)
 	setDefault(&cfg.Lease, 15*time.Second)
 	setDefault(&cfg.HeartbeatEvery, 4*time.Second)

@@ -154,6 +154,32 @@ func (s jobService) retried(job worker.Job, err error) (api.Job, error) {
 	return jobForAPI(job), nil
 }
 
+// Repackage implements api.JobService.
+func (s jobService) Repackage(ctx context.Context, hash string, by api.Caller) (api.Job, error) {
+	sub, err := s.store.Published(ctx, hash)
+	switch {
+	case errors.Is(err, worker.ErrAssetNotFound):
+		return api.Job{}, &api.Problem{Status: http.StatusNotFound, Code: "asset_not_found", Detail: "there is no such asset"}
+	case errors.Is(err, worker.ErrPublicationNotFound):
+		return api.Job{}, conflict("not_published", "the title has no published generation")
+	case errors.Is(err, worker.ErrNotEncrypted):
+		return api.Job{}, conflict("not_encrypted", "the title is published clear: it has no content keys")
+	case err != nil:
+		return api.Job{}, err
+	}
+	if err := s.admit(ctx, &sub); err != nil {
+		return api.Job{}, err
+	}
+	job, created, err := s.store.Repackage(ctx, sub, callerOrigin(by))
+	if err != nil {
+		return api.Job{}, requestProblem(err)
+	}
+	if created {
+		s.wake()
+	}
+	return jobForAPI(job), nil
+}
+
 // RetryPart implements api.JobService.
 func (s jobService) RetryPart(ctx context.Context, hash, kind, name string) (api.Job, error) {
 	return s.retried(s.store.RetryPart(ctx, hash, kind, name))

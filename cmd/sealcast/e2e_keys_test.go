@@ -227,3 +227,33 @@ func TestE2ERewrap(t *testing.T) {
 	r.exits(exitFailure, "no content keys", "shred", "-yes", want.Hash)
 	r.exits(exitOK, "as they were written", "verify-audit")
 }
+
+// A title packaged again plays under new keys; who is at the old generation
+// gets its keys until GC_RETENTION is over, and then no more.
+func TestE2ERepackage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.env["GC_RETENTION"], r.env["LOG_LEVEL"] = "1h", "info"
+	r.serve()
+	hash, source := r.upload(clip(t, "320x180", 3))
+	first := r.succeeded(r.accepted(r.submit("video:transcode", hash, source, `{}`)))
+	r.play(first)
+	a := r.do("POST", "/api/media/"+hash+"/repackage", "", "X-API-Key: "+r.env["API_KEY"])
+	second := r.succeeded(r.accepted(a))
+	r.play(second)
+	if n := r.count(`SELECT count(*) FROM content_keys WHERE hash = $1 AND state = 'retiring' AND retire_at > now()`, hash); n != 2 {
+		t.Errorf("%d keys retire, want 2", n)
+	}
+	bearer := "Authorization: Bearer " + r.token(hash, time.Minute)
+	if a := r.do("GET", "/api/key/"+hash, "", bearer); a.status != http.StatusOK {
+		t.Errorf("the old key: %d", a.status)
+	}
+	if _, err := r.db.Exec(t.Context(), `UPDATE content_keys SET retire_at = now() WHERE state = 'retiring'`); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.do("GET", "/api/key/"+hash, "", bearer); a.status != http.StatusNotFound {
+		t.Errorf("the old key, an hour later: %d", a.status)
+	}
+	r.play(second)
+	r.exits(exitOK, "as they were written", "verify-audit")
+}

@@ -12,7 +12,7 @@ import (
 
 // Every way to play an encrypted output in a browser shows the right pictures
 // with the token on key and licence requests only, and refuses a wrong one:
-// AES-128 in fMP4; cbcs and cenc by the key route alone in hls.js (the adapter)
+// AES-128 in fMP4, H.264 and AV1; cbcs and cenc by the key route alone in hls.js (the adapter)
 // and in Shaka Player; by the licence route from HLS and from DASH.
 func TestE2EPlayers(t *testing.T) {
 	if !player.Available() {
@@ -25,6 +25,9 @@ func TestE2EPlayers(t *testing.T) {
 	for options, outputs := range map[string][]string{
 		`{"outputs":["cmaf","cmaf-aes128"],"ladder":["240p"],"segment_seconds":2,"pssh":["widevine","playready"]}`: {
 			"cmaf-aes128", "cmaf-dash", "cmaf-eme", "cmaf-identity",
+		},
+		`{"outputs":["cmaf","cmaf-aes128"],"codecs":["av1"],"ladder":["240p"],"segment_seconds":2}`: {
+			"cmaf-aes128", "cmaf-dash",
 		},
 		`{"outputs":["cmaf"],"ladder":["240p"],"segment_seconds":2,"scheme":"cenc"}`: {
 			"cmaf", "cmaf-dash", "cmaf-eme", "cmaf-identity",

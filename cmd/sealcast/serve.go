@@ -216,6 +216,7 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		Concurrency:      int(p.cfg.Work.Concurrency),
 		LargeConcurrency: int(p.cfg.Work.LargeConcurrency),
 		MaxSourceBytes:   int64(p.cfg.Limit.MaxSourceBytes),
+		KeyRetention:     time.Duration(p.cfg.GC.Retention),
 		AttemptMemory:    int64(p.cfg.Work.AttemptMemory),
 		DrainTimeout:     time.Duration(p.cfg.Work.DrainTimeout),
 		Metrics:          p.metrics,

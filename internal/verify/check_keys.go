@@ -18,7 +18,7 @@ func keyChecks() []Check {
 		},
 		{
 			"key-refused", Error, both, "sealcast's contract (api/openapi.yaml); RFC 6750, 3.1",
-			"A key route of sealcast gives nothing without a token (401), with a forged or foreign one (403), and for a key that is not there (404); no refusal carries 16 bytes or may be cached.", checkKeyRefused,
+			"A key or licence route of sealcast gives nothing without a token (401), with a forged or foreign one (403), and for a key that is not there (404); no refusal carries 16 bytes or may be cached.", checkKeyRefused,
 		},
 		{
 			"clear", Error, both, hlsDraft + "4.4.4.4; " + cencSpec + "8 to 10",
@@ -113,7 +113,7 @@ func checkScheme(p *presentation, report reporter) {
 		}
 		want, kid := "", ""
 		if s.Key != nil {
-			want, kid = schemeOf(s.Key.Method), first(s.Key.KID, kidOf(s.Key.URI))
+			want, kid = schemeOf(s.Key.Method), s.Key.KID
 		}
 		for _, t := range s.Init.Tracks {
 			switch {

@@ -67,6 +67,14 @@ func breaches() []breach {
 				return write(w, s.title.keys[s.title.first])
 			}
 		}},
+		{check: "key-refused", name: "licence without a token", entry: dash, packaging: encrypted, damage: func(_ testing.TB, s *site) {
+			s.before = func(_ http.ResponseWriter, r *http.Request) bool {
+				if strings.HasPrefix(r.URL.Path, "/api/license/") && r.Header.Get("Authorization") == "" {
+					r.Header.Set("Authorization", "Bearer "+testToken)
+				}
+				return false
+			}
+		}},
 		{check: "clear", entry: ts, packaging: encrypted, damage: func(t testing.TB, s *site) { s.title.clearTS(t, titleOf(t, inClear), "ts/v-240p/2.ts") }},
 		{check: "decrypt", entry: ts, packaging: encrypted, damage: func(t testing.TB, s *site) {
 			s.title.edit(t, "ts/v-240p/2.ts", func(b []byte) []byte { return b[:len(b)-1] })

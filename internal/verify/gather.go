@@ -193,6 +193,9 @@ func mapRef(list *playlist, t *tag) resource {
 	return refOf(list, t.Attrs["URI"], offset, length, t.Line)
 }
 
+// keyFormatClearKey is the KEYFORMAT whose URI is a Clear Key licence server.
+const keyFormatClearKey = "org.w3.clearkey"
+
 // hlsKey picks the key tag whose URI gives the key itself (RFC 8216bis,
 // 4.4.4.4); others are for DRM systems.
 func hlsKey(list *playlist, e entry) *keyTag {
@@ -201,7 +204,7 @@ func hlsKey(list *playlist, e entry) *keyTag {
 	}
 	out := &keyTag{Method: e.Keys[0].Attrs["METHOD"]}
 	for _, t := range e.Keys {
-		if t.keyFormat() != "identity" && t.keyFormat() != "org.w3.clearkey" {
+		if t.keyFormat() != "identity" && t.keyFormat() != keyFormatClearKey {
 			continue
 		}
 		out.Method = t.Attrs["METHOD"]
@@ -218,9 +221,11 @@ func hlsKey(list *playlist, e entry) *keyTag {
 		} else { // the media sequence number (5.2)
 			binary.BigEndian.PutUint64(out.IV[8:], e.Sequence)
 		}
-		if t.keyFormat() == "identity" {
+		if out.Licence = t.keyFormat() == keyFormatClearKey; !out.Licence {
+			out.KID = kidOf(u)
 			break
 		}
+		out.KID, _ = strings.CutPrefix(strings.ToLower(t.Attrs["KEYID"]), "0x")
 	}
 	return out
 }
@@ -396,7 +401,7 @@ func (g *gatherer) dashKey(rep *representation) *keyTag {
 	}
 	for _, d := range all {
 		if strings.EqualFold(d.Scheme, clearKeySystem) && len(d.Laurl) > 0 {
-			key.URI = strings.TrimSpace(d.Laurl[0])
+			key.URI, key.Licence = strings.TrimSpace(d.Laurl[0]), true
 			return key
 		}
 	}

@@ -13,6 +13,8 @@ func TestAcceptsWhatWeMake(t *testing.T) {
 		{"cbcs by HLS", "master.m3u8", encrypted, 3, 1},
 		{"cbcs by DASH", "manifest.mpd", encrypted, 3, 1},
 		{"AES-128 in MPEG-TS", "ts/master.m3u8", encrypted, 3, 1},
+		{"cbcs by HLS for EME", "eme.m3u8", encrypted, 3, 1},
+		{"cenc by HLS for EME", "eme.m3u8", withCENC, 3, 1},
 		{"AES-128 in fMP4", "cmaf-aes128/master.m3u8", encrypted, 3, 1},
 		{"cenc by HLS", "master.m3u8", withCENC, 3, 1},
 		{"cenc by DASH", "manifest.mpd", withCENC, 3, 1},

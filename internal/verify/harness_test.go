@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -105,7 +107,7 @@ func makeTitle(t testing.TB, packaging string) *title {
 		req.Options.Outputs = []string{pipeline.OutputCMAF}
 	}
 	if req.Options.Encrypt {
-		req.Keys = map[string]pipeline.Key{}
+		req.Keys, req.LicenceURI = map[string]pipeline.Key{}, placeholder+"/api/license/clearkey/"+out.hash
 		for i, output := range req.Options.Outputs {
 			k := pipeline.Key{KID: cenc.NewKID(), Content: cenc.NewContentKey(), URI: placeholder + "/api/key/" + out.hash}
 			if i == 0 {
@@ -116,7 +118,10 @@ func makeTitle(t testing.TB, packaging string) *title {
 			req.Keys[output] = k
 			out.keys[k.KID.String()] = k.Content.Bytes()
 		}
-		req.StoredKey = func(_ context.Context, output string) (cenc.ContentKey, error) { return req.Keys[output].Content, nil }
+		req.LicenceURI = placeholder + "/api/license/clearkey/" + out.hash
+		req.StoredKey = func(_ context.Context, kid cenc.KID) (cenc.ContentKey, error) {
+			return cenc.ContentKeyFrom(out.keys[kid.String()])
+		}
 	}
 	runner, err := pipeline.New(pipeline.Config{Sources: source, Media: media, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -233,6 +238,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.keyRoute(w, r, hash)
 		return
 	}
+	if hash, ok := strings.CutPrefix(r.URL.Path, "/api/license/clearkey/"); ok {
+		s.licenceRoute(w, r, hash)
+		return
+	}
 	name, ok := strings.CutPrefix(r.URL.Path, "/stream/"+s.title.hash+"/"+testPrefix+"/")
 	body, there := s.title.files[name]
 	if !ok || !there {
@@ -244,7 +253,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", s.title.types[name])
 	cache := "public, max-age=31536000, immutable"
-	if path.Base(name) == "master.m3u8" || path.Ext(name) == ".mpd" {
+	if path.Base(name) == "master.m3u8" || name == "eme.m3u8" || path.Ext(name) == ".mpd" {
 		cache = "public, max-age=2"
 	}
 	if c, ok := s.title.cache[name]; ok {
@@ -265,12 +274,38 @@ func (s *site) keyRoute(w http.ResponseWriter, r *http.Request, hash string) {
 	if s.key != nil && s.key(w, r) {
 		return
 	}
-	status, code := http.StatusOK, ""
-	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	kid := s.title.first
 	if q := r.URL.Query().Get("kid"); q != "" {
 		kid = q
 	}
+	if key := s.authorize(w, r, hash, kid); key != nil {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(key)
+	}
+}
+
+// licenceRoute gives the key that a Clear Key licence request names.
+func (s *site) licenceRoute(w http.ResponseWriter, r *http.Request, hash string) {
+	w.Header().Set("Cache-Control", "no-store")
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	var ask struct{ Kids []string }
+	if err := json.NewDecoder(r.Body).Decode(&ask); err != nil || len(ask.Kids) != 1 || r.Method != http.MethodPost {
+		refuse(w, http.StatusBadRequest, "invalid_request")
+		return
+	}
+	kid, _ := base64.RawURLEncoding.DecodeString(ask.Kids[0])
+	if key := s.authorize(w, r, hash, hex.EncodeToString(kid)); key != nil {
+		fmt.Fprintf(w, `{"keys":[{"kty":"oct","kid":%q,"k":%q}],"type":"temporary"}`, ask.Kids[0], base64.RawURLEncoding.EncodeToString(key))
+	}
+}
+
+// authorize returns a key, or refuses.
+func (s *site) authorize(w http.ResponseWriter, r *http.Request, hash, kid string) []byte {
+	status, code := http.StatusOK, ""
+	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	key := s.title.keys[kid]
 	switch {
 	case !bearer:
@@ -284,10 +319,9 @@ func (s *site) keyRoute(w http.ResponseWriter, r *http.Request, hash string) {
 	}
 	if status != http.StatusOK {
 		refuse(w, status, code)
-		return
+		return nil
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	_, _ = w.Write(key)
+	return key
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {

@@ -16,10 +16,11 @@ import (
 	"sync"
 )
 
-// The key route of sealcast, and where it serves titles.
+// The key and licence routes of sealcast, and where it serves titles.
 var (
-	keyRoute    = regexp.MustCompile(`^/api/key/([0-9a-f]{64})$`)
-	streamRoute = regexp.MustCompile(`^/stream/([0-9a-f]{64})/`)
+	keyRoute     = regexp.MustCompile(`^/api/key/([0-9a-f]{64})$`)
+	licenceRoute = regexp.MustCompile(`^/api/license/clearkey/([0-9a-f]{64})$`)
+	streamRoute  = regexp.MustCompile(`^/stream/([0-9a-f]{64})/`)
 )
 
 // clearKeySystem is the W3C Clear Key system in an MPD (DASH-IF IOP part 6).
@@ -110,10 +111,10 @@ func (k *keyring) licence(ctx context.Context, uri, kid string) *contentKey {
 			key.Fault = "the key id is no UUID"
 			return key
 		}
-		ask, _ := json.Marshal(map[string]any{"kids": []string{base64.RawURLEncoding.EncodeToString(id)}, "type": "temporary"}) // strings: cannot fail
+		key.id = id
 		head := k.client.bearer(uri)
 		head.Set("Content-Type", "application/json")
-		body, a := k.client.do(ctx, http.MethodPost, uri, head, bytes.NewReader(ask), maxKey)
+		body, a := k.client.do(ctx, http.MethodPost, uri, head, bytes.NewReader(licenceRequest(id)), maxKey)
 		key.Answer = a
 		if !a.ok() {
 			key.Fault = a.what() + problemCode(body)
@@ -186,61 +187,114 @@ func undoAES128(body, key []byte, iv [16]byte) ([]byte, error) {
 	return body[:len(body)-pad], nil
 }
 
-// probeKeys asks every key route that looks like ours for what it must refuse.
-func probeKeys(ctx context.Context, c *client, keys []*contentKey) (out []probe) {
+// probeKeys asks every key and licence route that looks like ours for what it
+// must refuse.
+func probeKeys(ctx context.Context, c *client, keys []*contentKey) []probe {
+	p := prober{ctx: ctx, client: c}
 	seen := map[string]bool{}
 	for _, k := range keys {
 		u, err := url.Parse(k.URI)
-		if err != nil || seen[k.URI] {
+		const most = 400 // of a title with many key periods
+		if err != nil || seen[k.URI] || len(p.out) > most {
 			continue
 		}
 		seen[k.URI] = true
-		m := keyRoute.FindStringSubmatch(u.Path)
-		if m == nil || u.Scheme == "data" {
-			continue
-		}
-		out = append(out, probeKey(ctx, c, *u, m[1])...)
-		if len(out) > 400 { // a title with many key periods
-			return out
+		if m := keyRoute.FindStringSubmatch(u.Path); m != nil {
+			p.key(*u, m[1])
+		} else if m := licenceRoute.FindStringSubmatch(u.Path); m != nil {
+			p.licence(*u, m[1], k.id)
 		}
 	}
-	return out
+	return p.out
 }
 
-func probeKey(ctx context.Context, c *client, u url.URL, hash string) (out []probe) {
+// prober makes requests that must not give a key.
+type prober struct {
+	ctx    context.Context
+	client *client
+	out    []probe
+}
+
+func (p *prober) ask(method, what, uri, authorization string, body []byte, want int, code string) {
+	head := http.Header{}
+	if authorization != "" {
+		head.Set("Authorization", authorization)
+	}
+	got, a := p.client.do(p.ctx, method, uri, head, bytes.NewReader(body), maxKey)
+	p.out = append(p.out, probe{
+		What: what, Want: want, Code: code, URI: uri, Answer: a, Got: strings.Trim(problemCode(got), " ()"),
+		Leaks: a.Status != http.StatusOK && (len(got) == aes.BlockSize || bytes.Contains(got, []byte(`"keys"`))),
+	})
+}
+
+// forged is a token of the right form that nobody signed.
+func forged(hash string) string {
+	return "Bearer " + base64.RawURLEncoding.EncodeToString([]byte(`{"hash":"`+hash+`","exp":4102444800}`)) +
+		"." + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
+}
+
+// trusted reports whether the token may be sent to an address.
+func (p *prober) trusted(uri string) bool {
+	return p.client.token != "" && originOf(uri) == p.client.keyOrigin
+}
+
+func (p *prober) key(u url.URL, hash string) {
+	get := func(what, uri, authorization string, want int, code string) {
+		p.ask(http.MethodGet, what, uri, authorization, nil, want, code)
+	}
 	plain := u.String()
-	ask := func(what, uri, authorization string, want int, code string) {
-		head := http.Header{}
-		if authorization != "" {
-			head.Set("Authorization", authorization)
-		}
-		body, a := c.do(ctx, http.MethodGet, uri, head, nil, maxKey)
-		out = append(out, probe{
-			What: what, Want: want, Code: code, URI: plain, Answer: a,
-			Got: strings.Trim(problemCode(body), " ()"), Leaks: a.Status != http.StatusOK && len(body) == aes.BlockSize,
-		})
+	get("without a token", plain, "", http.StatusUnauthorized, "token_required")
+	get("with a forged token", plain, forged(hash), http.StatusForbidden, "")
+	if !p.trusted(plain) {
+		return
 	}
-	forged := base64.RawURLEncoding.EncodeToString([]byte(`{"hash":"`+hash+`","exp":4102444800}`)) + "." + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
-	ask("without a token", plain, "", http.StatusUnauthorized, "token_required")
-	ask("with a forged token", plain, "Bearer "+forged, http.StatusForbidden, "")
-	if c.token == "" || originOf(plain) != c.keyOrigin {
-		return out
-	}
-	ask("with the token in another scheme", plain, "Basic "+c.token, http.StatusUnauthorized, "token_required")
-	foreign := u
+	get("with the token in another scheme", plain, "Basic "+p.client.token, http.StatusUnauthorized, "token_required")
+	foreign, unknown := u, u
 	foreign.Path, foreign.RawQuery = "/api/key/"+strings.Repeat("0", 64), ""
-	ask("of another title with this token", foreign.String(), "Bearer "+c.token, http.StatusForbidden, "token_mismatch")
-	unknown := u
-	unknown.RawQuery = "kid=" + strings.Repeat("0", 31) + "1"
-	ask("with a key id that is not the title's", unknown.String(), "Bearer "+c.token, http.StatusNotFound, "no_key")
-	return out
+	get("of another title with this token", foreign.String(), "Bearer "+p.client.token, http.StatusForbidden, "token_mismatch")
+	unknown.RawQuery = "kid=" + unknownKID
+	get("with a key id that is not the title's", unknown.String(), "Bearer "+p.client.token, http.StatusNotFound, "no_key")
+}
+
+// unknownKID is a key id that no title has.
+const unknownKID = "00000000000000000000000000000001"
+
+func (p *prober) licence(u url.URL, hash string, id []byte) {
+	none, _ := hex.DecodeString(unknownKID)
+	post := func(what, uri, authorization string, kid []byte, want int, code string) {
+		p.ask(http.MethodPost, what, uri, authorization, licenceRequest(kid), want, code)
+	}
+	plain := u.String()
+	post("without a token", plain, "", id, http.StatusUnauthorized, "token_required")
+	post("with a forged token", plain, forged(hash), id, http.StatusForbidden, "")
+	if !p.trusted(plain) {
+		return
+	}
+	foreign := u
+	foreign.Path = "/api/license/clearkey/" + strings.Repeat("0", 64)
+	post("of another title with this token", foreign.String(), "Bearer "+p.client.token, id, http.StatusForbidden, "token_mismatch")
+	post("with a key id that is not the title's", plain, "Bearer "+p.client.token, none, http.StatusNotFound, "no_key")
+}
+
+// licenceRequest is what a browser sends (W3C EME, 9.1.3).
+func licenceRequest(kid []byte) []byte {
+	ask, _ := json.Marshal(map[string]any{"kids": []string{base64.RawURLEncoding.EncodeToString(kid)}, "type": "temporary"}) // strings: cannot fail
+	return ask
 }
 
 // preflight asks as a page of the origin does before it sends the token.
-func preflight(ctx context.Context, c *client, uri string) probe {
+func preflight(ctx context.Context, c *client, uri, method string) probe {
 	head := http.Header{}
-	head.Set("Access-Control-Request-Method", http.MethodGet)
+	head.Set("Access-Control-Request-Method", method)
 	head.Set("Access-Control-Request-Headers", "authorization")
 	_, a := c.do(ctx, http.MethodOptions, uri, head, nil, maxKey)
 	return probe{What: "preflight", URI: uri, Answer: a}
+}
+
+// method is how the key was asked for.
+func (k *contentKey) method() string {
+	if k.id != nil {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }

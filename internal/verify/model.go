@@ -144,7 +144,9 @@ type keyTag struct {
 	URI    string // resolved; empty when none gives the key itself
 	IV     [16]byte
 	HasIV  bool
-	KID    string // DASH
+	KID    string // where the playlist or the manifest names it; 32 hex digits
+	// Licence: the URI is that of a Clear Key licence server, not of the key.
+	Licence bool
 }
 
 // contentKey is a key URI and what was answered.
@@ -154,6 +156,7 @@ type contentKey struct {
 	Size   int
 	Fault  string
 	value  []byte
+	id     []byte // key id of a licence request
 }
 
 // probe is a request to a key route that must not give a key.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/url"
 	"strings"
 )
 
@@ -101,17 +100,22 @@ func (p *play) key(ctx context.Context, s *segment) ([]byte, bool) {
 		return nil, false
 	}
 	var k *contentKey
-	if s.Key.KID != "" && !isKeyRoute(s.Key.URI) {
-		k = p.g.keys.licence(ctx, s.Key.URI, s.Key.KID)
+	if s.Key.Licence {
+		k = p.g.keys.licence(ctx, s.Key.URI, first(s.Key.KID, s.boxKID()))
 	} else {
 		k = p.g.keys.identity(ctx, s.Key.URI)
 	}
 	return k.value, k.value != nil
 }
 
-func isKeyRoute(uri string) bool {
-	u, err := url.Parse(uri)
-	return err == nil && keyRoute.MatchString(u.Path)
+// boxKID is the key id of the init segment, for playlists that name none.
+func (s *segment) boxKID() string {
+	for _, t := range s.initTracks() {
+		if t.KID != "" {
+			return t.KID
+		}
+	}
+	return ""
 }
 
 // measure takes the facts of a segment that cannot be decrypted, as far as its

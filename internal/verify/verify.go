@@ -67,7 +67,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Origin != "" {
 		for _, k := range p.Keys {
 			if !strings.HasPrefix(k.URI, "data:") {
-				p.Preflights = append(p.Preflights, preflight(ctx, g.client, k.URI))
+				p.Preflights = append(p.Preflights, preflight(ctx, g.client, k.URI, k.method()))
 			}
 		}
 	}
