@@ -219,7 +219,7 @@ func jobForAPI(j worker.Job) api.Job {
 
 func callerOrigin(by api.Caller) worker.Origin {
 	return worker.Origin{
-		Actor:   "api_key", // there is one
+		Actor:   by.Actor,
 		Details: map[string]any{"request_id": by.RequestID, "client": by.Client},
 	}
 }

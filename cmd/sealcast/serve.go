@@ -140,6 +140,9 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
+	if cfg.KEK.File != "" {
+		start = append(start, p.reloadKEKs)
+	}
 	for _, f := range append(start, dispatcher.Run) {
 		group.Go(func() error { return f(ctx) })
 	}
@@ -256,9 +259,13 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
 		Gate:    gate,
-		Keys:    p.keys,
-		Audit:   p.journal,
-		Jobs:    jobs, Tracks: jobs,
+		Admin:   gate,
+
+		Environment:   string(p.cfg.Viewer.Environment),
+		Keys:          p.keys,
+		Audit:         p.journal,
+		Jobs:          jobs,
+		Tracks:        jobs,
 		Webhooks:      webhooks{p.jobs},
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},

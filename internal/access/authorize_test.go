@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -335,7 +336,7 @@ func TestPlaybackKeysThatAreRefused(t *testing.T) {
 		spoil(&k)
 		if _, err := g.CreatePlaybackKey(t.Context(), k, admin); err == nil {
 			t.Errorf("%s: created", name)
-		} else if _, ok := err.(InvalidError); !ok {
+		} else if !errors.As(err, new(InvalidError)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
