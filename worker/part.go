@@ -73,7 +73,7 @@ func parsePreview(r *reader) pipeline.Part {
 	var p pipeline.Preview
 	r.only("start", "length", "width", "fps", "format")
 	r.number("start", &p.Start)
-	r.seconds("length", &p.Length)
+	r.decimal("length", &p.Length)
 	r.whole("width", &p.Width)
 	r.whole("fps", &p.FPS)
 	r.text("format", &p.Format)
@@ -83,7 +83,7 @@ func parsePreview(r *reader) pipeline.Part {
 func parseStoryboard(r *reader) pipeline.Part {
 	var s pipeline.Storyboard
 	r.only("interval", "width")
-	r.seconds("interval", &s.Interval)
+	r.decimal("interval", &s.Interval)
 	r.whole("width", &s.Width)
 	return s
 }
@@ -212,8 +212,22 @@ func (s Submission) child(p PartSubmission) Submission {
 
 // stored is what the job row keeps of the options.
 func (s Submission) stored() any {
-	if s.Part != nil {
+	switch {
+	case s.Part != nil:
 		return s.Part.Part
+	case s.DryRun:
+		return s.planOptions()
+	}
+	return s.Options
+}
+
+// wireOptions is the canonical spelling of the options.
+func (s Submission) wireOptions() any {
+	switch {
+	case s.Part != nil:
+		return s.Part.Part
+	case s.Type == TypeFull:
+		return s.fullWire()
 	}
 	return s.Options
 }

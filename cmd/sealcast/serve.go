@@ -214,6 +214,7 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		Keys:             p.keys,
 		Pipeline:         runner,
 		Parts:            runner,
+		Plans:            runner,
 		Wake:             dispatcher.Wake,
 		BaseURL:          string(p.cfg.Public.BaseURL),
 		Concurrency:      int(p.cfg.Work.Concurrency),
