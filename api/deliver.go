@@ -238,6 +238,15 @@ func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix st
 	if err != nil {
 		return internalError(fmt.Errorf("rewrite %s of %s: %w", d.name, d.grant.Hash, err))
 	}
+	if _, document := entryDocuments[d.name]; document && d.entry {
+		entry, err := d.server.entry(r, d.grant.Hash)
+		if err != nil {
+			return err
+		}
+		if body, err = entry.addTracksAt(body, d.name, c.root()+c.child); err != nil {
+			return internalError(fmt.Errorf("name the text tracks of %s in %s: %w", d.grant.Hash, d.name, err))
+		}
+	}
 	control := privateShortControl
 	switch {
 	case d.child != "":

@@ -27,14 +27,16 @@ var uriTags = []string{
 // rebasePlaylist makes the relative URIs of a playlist lead into the prefix.
 // The name is the playlist's own within the prefix, as in "ts/master.m3u8".
 func rebasePlaylist(doc []byte, name, prefix string) ([]byte, error) {
-	up := strings.Repeat("../", strings.Count(name, "/"))
-	return rewritePlaylist(doc, func(uri string) (string, error) {
-		target, query, err := resolveURI(uri, name)
-		if err != nil || target == "" {
-			return uri, err
-		}
-		return up + prefix + "/" + target + query, nil
-	})
+	return rewritePlaylist(doc, func(uri string) (string, error) { return rebaseURI(uri, name, prefix) })
+}
+
+// rebaseURI makes a relative URI of the document name lead into the prefix.
+func rebaseURI(uri, name, prefix string) (string, error) {
+	target, query, err := resolveURI(uri, name)
+	if err != nil || target == "" {
+		return uri, err
+	}
+	return strings.Repeat("../", strings.Count(name, "/")) + prefix + "/" + target + query, nil
 }
 
 // rewritePlaylist gives each URI of a playlist another spelling: URI lines and

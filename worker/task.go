@@ -165,6 +165,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 	}
 	if _, isPart := partKinds[s.Type]; isPart {
 		part, bad := parsePart(s.Type, options)
+		part.named(s.Source)
 		s.Part, s.Queue = &part, QueueParts
 		return bad
 	}
