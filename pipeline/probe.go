@@ -22,7 +22,8 @@ type Source struct {
 	ETag     string        // pins every range read
 	Demuxer  string        // ffmpeg's name of the container, from our own sniff
 	Start    time.Duration // of the container's clock
-	Duration time.Duration // of the longest stream that is used
+	Duration time.Duration // of the longest stream that is used, of its clip
+	From     time.Duration // where the clip begins
 	Video    VideoSource
 	Audio    []AudioSource
 }

@@ -72,7 +72,7 @@ func parsePreview(r *reader) pipeline.Part {
 	var p pipeline.Preview
 	r.only("start", "length", "width", "fps", "format")
 	r.number("start", &p.Start)
-	r.seconds("length", &p.Length)
+	r.decimal("length", &p.Length)
 	r.whole("width", &p.Width)
 	r.whole("fps", &p.FPS)
 	r.text("format", &p.Format)
@@ -82,7 +82,7 @@ func parsePreview(r *reader) pipeline.Part {
 func parseStoryboard(r *reader) pipeline.Part {
 	var s pipeline.Storyboard
 	r.only("interval", "width")
-	r.seconds("interval", &s.Interval)
+	r.decimal("interval", &s.Interval)
 	r.whole("width", &s.Width)
 	return s
 }

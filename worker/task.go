@@ -181,16 +181,44 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "passthrough", "scheme", "pssh", "key_period_seconds")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "clip", "loudness", "watermark",
+		"passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
 	r.texts("codecs", &o.Codecs)
 	r.text("passthrough", &o.Passthrough)
+	parseTreatment(r, o)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
 	r.whole("key_period_seconds", &o.KeyPeriodSeconds)
+}
+
+// parseTreatment takes the objects that change what is seen and heard.
+func parseTreatment(r *reader, o *pipeline.Options) {
+	r.optional("clip", func(in *reader) {
+		o.Clip = &pipeline.Clip{}
+		in.decimal("start", &o.Clip.Start)
+		in.decimal("end", &o.Clip.End)
+	}, "start", "end")
+	r.optional("loudness", func(in *reader) {
+		l := pipeline.DefaultLoudness()
+		in.decimal("lufs", &l.LUFS)
+		in.decimal("true_peak", &l.TruePeak)
+		o.Loudness = &l
+	}, "lufs", "true_peak")
+	r.optional("watermark", func(in *reader) {
+		w := pipeline.DefaultWatermark()
+		in.text("source", &w.Source)
+		in.text("position", &w.Position)
+		in.decimal("opacity", &w.Opacity)
+		in.decimal("scale", &w.Scale)
+		if fault := sourceFault(w.Source); fault != "" {
+			in.fail(badPayload("%s %s", name(join(in.path, "source")), fault))
+		}
+		o.Watermark = &w
+	}, "source", "position", "opacity", "scale")
 }
 
 // check looks at what the fields beside the options say.

@@ -140,6 +140,9 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
+	if cfg.KEK.File != "" {
+		start = append(start, p.reloadKEKs)
+	}
 	for _, f := range append(start, dispatcher.Run) {
 		group.Go(func() error { return f(ctx) })
 	}
