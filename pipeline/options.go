@@ -27,6 +27,10 @@ type Options struct {
 	// Passthrough is auto (or empty): a conforming H.264 source is copied as
 	// the top rung; off: every rung is encoded.
 	Passthrough string `json:"passthrough,omitempty"`
+	// Clip, Loudness and Watermark are absent when nobody asks for them.
+	Clip      *Clip      `json:"clip,omitempty"`
+	Loudness  *Loudness  `json:"loudness,omitempty"`
+	Watermark *Watermark `json:"watermark,omitempty"`
 	// Scheme is the protection scheme of cmaf: cbcs (or empty) or cenc.
 	Scheme string `json:"scheme,omitempty"`
 	// PSSH asks for initialization data of DRM systems (see DRMSystems) in cmaf.
@@ -69,6 +73,9 @@ func (o Options) Validate() error {
 		}
 	}
 	if err := o.checkCodecs(bad); err != nil {
+		return err
+	}
+	if err := o.checkTreatment(bad); err != nil {
 		return err
 	}
 	switch o.Passthrough {

@@ -110,9 +110,11 @@ type attempt struct {
 	loop    *loopback
 	up      *uploader
 
+	film       Film // that a part belongs to
 	renditions []*rendition
 	plan       Plan
 	memory     *memoryGuard
+	watermark  []byte
 	starved    atomic.Bool // a child ran out of memory
 
 	mu       sync.Mutex
@@ -216,8 +218,14 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	if err != nil {
 		return nil, err
 	}
+	if err := src.clip(a.req.Options.Clip); err != nil {
+		return nil, err
+	}
 	plan, err := newPlan(src, a.req.Options)
 	if err != nil {
+		return nil, err
+	}
+	if plan, err = a.loadWatermark(ctx, plan); err != nil {
 		return nil, err
 	}
 	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
@@ -235,6 +243,9 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	}
 	made := a.limitTime(a.planned(src, plan), abort)
 	defer made()
+	if plan, err = a.measureLoudness(ctx, src, plan); err != nil {
+		return nil, err
+	}
 	rs := renditions(plan)
 	for _, r := range rs {
 		r.Facts.Most = src.Duration.Seconds() + tolerance(src.Duration.Seconds()) + 1

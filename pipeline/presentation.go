@@ -115,6 +115,7 @@ type VideoTrack struct {
 type AudioTrack struct {
 	Output, Name, Language, Codec string
 	Default                       bool
+	GainDB                        float64 // of loudness
 	Channels, SampleRate          int
 	Bandwidth, AverageBandwidth   int64
 	Bytes                         int64

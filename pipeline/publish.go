@@ -80,7 +80,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 		})
 		p.Audio = append(p.Audio, AudioTrack{
 			Output: out.Name, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
-			Default: r.Audio.Default, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
+			Default: r.Audio.Default, GainDB: r.Audio.GainDB, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
 			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
 		})
 	}

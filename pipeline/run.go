@@ -187,6 +187,14 @@ func (a *attempt) startEncoder(ctx context.Context, src *Source, plan Plan, rs [
 			streams = append(streams, r)
 		}
 	}
+	if plan.Watermark != nil {
+		f, merr := memoryFile("watermark", a.watermark)
+		if merr != nil {
+			closeFiles(append(append(theirs, streams...), progress))
+			return nil, nil, nil, transient(CodeEncodeFailed, "the encoder could not start", merr)
+		}
+		theirs = append(theirs, f)
+	}
 	p, err = a.start(ctx, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Files: theirs,
 		Args: encodeArgs(src, plan, a.sourceURL(), progressFD, encodeFD),

@@ -104,7 +104,10 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 
 // process is the recipe of an attempt.
 func (a *attempt) process(held, working context.Context, reporter *reporter, rest func()) error {
-	if a.job.PartKind != "" {
+	switch {
+	case a.job.Type == TypePlan:
+		return a.processPlan(held, working, reporter, rest)
+	case a.job.PartKind != "":
 		return a.processPart(held, working, reporter, rest)
 	}
 	return a.processFilm(held, working, reporter, rest)

@@ -102,7 +102,8 @@ type audioResult struct {
 	Default          bool    `json:"default"`
 	Codec            string  `json:"codec"`
 	Channels         int     `json:"channels"`
-	SampleRate       int     `json:"sample_rate"` // Hz
+	SampleRate       int     `json:"sample_rate"`       // Hz
+	GainDB           float64 `json:"gain_db,omitempty"` // of options.loudness
 	Bandwidth        int64   `json:"bandwidth"`
 	AverageBandwidth int64   `json:"average_bandwidth"`
 	Bytes            int64   `json:"bytes"`
@@ -178,7 +179,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 	for _, a := range p.Audio {
 		r.AudioTracks = append(r.AudioTracks, audioResult{
 			Output: a.Output, Name: a.Name, Language: a.Language, Default: a.Default, Codec: a.Codec,
-			Channels: a.Channels, SampleRate: a.SampleRate, Bandwidth: a.Bandwidth,
+			GainDB: a.GainDB, Channels: a.Channels, SampleRate: a.SampleRate, Bandwidth: a.Bandwidth,
 			AverageBandwidth: a.AverageBandwidth, Bytes: a.Bytes, DurationSeconds: a.Duration.Seconds(),
 		})
 	}

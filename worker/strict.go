@@ -189,8 +189,8 @@ func (r *reader) number(field string, dst **float64) {
 	*dst = &f
 }
 
-// seconds reads a number that is 0 when it is absent.
-func (r *reader) seconds(field string, dst *float64) {
+// decimal reads a decimal that has a default.
+func (r *reader) decimal(field string, dst *float64) {
 	var v *float64
 	if r.number(field, &v); v != nil {
 		*dst = *v
@@ -253,6 +253,20 @@ func (r *reader) sub(field string) *reader {
 		r.want(field, "an object")
 	}
 	return &reader{path: join(r.path, field), obj: o}
+}
+
+// optional reads the object in field, which has no other than the known fields,
+// when it is there.
+func (r *reader) optional(field string, read func(in *reader), known ...string) {
+	if _, there := r.obj[field]; !there {
+		return
+	}
+	in := r.sub(field)
+	in.only(known...)
+	read(in)
+	if in.err != nil {
+		r.fail(in.err)
+	}
 }
 
 // join extends a path for messages. It stops growing early: many members

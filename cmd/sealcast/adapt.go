@@ -74,7 +74,7 @@ func (s jobService) admit(ctx context.Context, sub *worker.Submission) error {
 			Status: http.StatusRequestEntityTooLarge, Code: pipeline.CodeSourceTooLarge,
 			Detail: fmt.Sprintf("source: it has %d bytes, and at most %d are taken", info.Size, s.maxBytes),
 		}
-	case sub.Part == nil && info.Size >= s.largeBytes:
+	case sub.Queue != worker.QueueParts && info.Size >= s.largeBytes:
 		sub.Queue = worker.QueueLarge
 	}
 	return nil
