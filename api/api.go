@@ -41,6 +41,7 @@ type Config struct {
 	Jobs         JobService
 	Webhooks     Webhooks
 	Assets       Assets
+	Tracks       Tracks
 	Publications Publications
 	Objects      Objects
 
@@ -257,6 +258,9 @@ func (s *server) routes() []route {
 		{method: "PATCH", path: "/api/media/{hash}", limit: 4 << 10, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchAsset},
 		{method: "POST", path: "/api/media/{hash}/repackage", timeout: 15 * time.Second, auth: authAPIKey, handle: s.repackage},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
+		{method: "GET", path: tracksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.listTracks},
+		{method: "PUT", path: trackPath, limit: maxTrackBody, timeout: 15 * time.Second, auth: authAPIKey, handle: s.putTrack},
+		{method: "DELETE", path: trackPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.deleteTrack},
 		{method: "GET", path: partsPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.listParts},
 		{method: "POST", path: retryPartPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryPart},
 		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
@@ -301,6 +305,7 @@ func (cfg Config) validate() error {
 	need(cfg.Jobs != nil, "a job service is needed")
 	need(cfg.Webhooks != nil, "webhooks are needed")
 	need(cfg.Assets != nil, "an asset service is needed")
+	need(cfg.Tracks != nil, "text tracks are needed")
 	need(cfg.Publications != nil, "publications are needed")
 	need(cfg.Objects != nil, "an object store is needed")
 	need(cfg.KeysPerToken > 0, "key requests per minute and token: want 1 or more")

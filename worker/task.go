@@ -173,6 +173,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 	}
 	if _, isPart := partKinds[s.Type]; isPart {
 		part, bad := parsePart(s.Type, options)
+		part.named(s.Source)
 		s.Part, s.Queue = &part, QueueParts
 		return bad
 	}
@@ -199,7 +200,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "clip", "loudness", "watermark",
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "audio", "clip", "loudness", "watermark",
 		"passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
@@ -215,6 +216,11 @@ func parseOptions(r *reader, o *pipeline.Options) {
 
 // parseTreatment takes the objects that change what is seen and heard.
 func parseTreatment(r *reader, o *pipeline.Options) {
+	r.optional("audio", func(in *reader) {
+		o.Audio = &pipeline.AudioOptions{}
+		in.text("surround", &o.Audio.Surround)
+		in.flag("audio_only", &o.Audio.AudioOnly)
+	}, "surround", "audio_only")
 	r.optional("clip", func(in *reader) {
 		o.Clip = &pipeline.Clip{}
 		in.decimal("start", &o.Clip.Start)

@@ -253,19 +253,21 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 	if err != nil {
 		return nil, err
 	}
+	jobs := jobService{
+		store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+		maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
+	}
 	cfg := api.Config{
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
 		Gate:    gate,
 		Admin:   gate,
 
-		Environment: string(p.cfg.Viewer.Environment),
-		Keys:        p.keys,
-		Audit:       p.journal,
-		Jobs: jobService{
-			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
-			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
-		},
+		Environment:   string(p.cfg.Viewer.Environment),
+		Keys:          p.keys,
+		Audit:         p.journal,
+		Jobs:          jobs,
+		Tracks:        jobs,
 		Webhooks:      webhooks{p.jobs},
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
