@@ -164,7 +164,8 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 			return nil, err
 		}
 		remover := worker.NewRemover(worker.RemoverConfig{
-			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Metrics: p.metrics, Log: p.log,
+			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+			Metrics: p.metrics, Log: p.log,
 		})
 		parts = append(parts, w.Run, remover.Run)
 		n, err := p.newNotifier(ctx)
