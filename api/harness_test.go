@@ -56,6 +56,7 @@ type rig struct {
 	audit  *fakeAudit
 	jobs   *fakeJobs
 	assets *fakeAssets
+	tracks *fakeTracks
 	pubs   *fakePublications
 	store  *fakeObjects
 	log    *lockedBuffer
@@ -79,10 +80,11 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	}
 	r.pubs, r.store = newFakeMedia()
 	r.assets = &fakeAssets{pubs: r.pubs}
+	r.tracks = &fakeTracks{}
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Admin: noAdmin{}, Environment: "production", Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
+		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Admin: noAdmin{}, Environment: "production", Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Tracks: r.tracks, Publications: r.pubs, Objects: r.store,
 		KeysPerToken: 1000, KeysPerClient: 1000, EventStreams: 100,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -247,6 +249,10 @@ func specPath(path string) (string, bool) {
 		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "tracks":
+		return "/api/media/{hash}/tracks", true
+	case len(segments) == 5 && strings.HasPrefix(path, "/api/media/") && segments[3] == "tracks":
+		return "/api/media/{hash}/tracks/{lang}", true
 	case len(segments) == 4 && segments[3] == "repackage" && strings.HasPrefix(path, "/api/media/"):
 		return "/api/media/{hash}/repackage", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "parts":
@@ -263,6 +269,26 @@ func specPath(path string) (string, bool) {
 		return "/api/jobs/{id}/webhooks/{delivery}/redeliver", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && (segments[3] == "cancel" || segments[3] == "retry"):
 		return "/api/jobs/{id}/" + segments[3], true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) == 4 && slices.Contains([]string{"key", "license", "session"}, segments[3]):
+		return "/v1/p/{pk}/" + segments[3], true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) == 6 && segments[3] == "t" && (segments[5] == "key" || segments[5] == "license"):
+		return "/v1/p/{pk}/t/{token}/" + segments[5], true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) >= 6 && segments[3] == "t":
+		return "/v1/p/{pk}/t/{token}/{path}", true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) >= 4:
+		return "/v1/p/{pk}/{path}", true
+	case strings.HasPrefix(path, "/video/key/") && len(segments) == 3:
+		return "/video/key/{id}", true
+	case strings.HasPrefix(path, "/v1/video/playback/key/") && len(segments) == 6:
+		return "/v1/video/playback/key/{token}/{id}", true
+	case strings.HasPrefix(path, "/v1/") && len(segments) == 3 && segments[2] == "master.m3u8":
+		return "/v1/{pk}/master.m3u8", true
+	case len(segments) == 2 && (segments[0] == "watch" || segments[0] == "embed"):
+		return "/" + segments[0] + "/{pk}", true
+	case len(segments) == 2 && segments[0] == "player":
+		return "/player/{file}", true
+	case path == "/console":
+		return path, true
 	case len(segments) >= 2 && len(segments) <= 4 && segments[0] == "api" && slices.Contains(access.Resources[2:], segments[1]) && !strings.HasSuffix(path, "/"): // jobs and media stand above
 		template := "/api/" + segments[1]
 		switch {
@@ -286,7 +312,7 @@ func specPath(path string) (string, bool) {
 func init() {
 	for _, kind := range []string{
 		"application/vnd.apple.mpegurl", "application/dash+xml", "video/mp4", "video/iso.segment", "video/mp2t", "audio/mp4", "image/jpeg",
-		"image/webp", "image/gif", "text/vtt",
+		"image/webp", "image/gif", "image/png", "text/vtt", "text/html", "text/css", "text/javascript",
 		"text/event-stream",
 	} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)

@@ -110,6 +110,7 @@ type attempt struct {
 	loop    *loopback
 	up      *uploader
 
+	film       Film // that a part belongs to
 	renditions []*rendition
 	plan       Plan
 	memory     *memoryGuard

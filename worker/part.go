@@ -48,10 +48,11 @@ var partKinds = map[string]partKind{
 	TypeCover:      {kind: "cover", field: "cover", byDefault: true, parse: parseCover, load: loadAs[pipeline.Cover]},
 	TypePreview:    {kind: "preview", field: "preview", byDefault: true, parse: parsePreview, load: loadAs[pipeline.Preview]},
 	TypeStoryboard: {kind: "storyboard", field: "storyboard", byDefault: true, parse: parseStoryboard, load: loadAs[pipeline.Storyboard]},
+	TypeText:       {kind: pipeline.TextKind, field: "text", byDefault: true, afterFilm: true, parse: parseText, load: loadText},
 }
 
 // partOrder is the order in which video:full asks for parts.
-var partOrder = []string{TypeCover, TypePreview, TypeStoryboard}
+var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText}
 
 func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 	var p P
@@ -102,6 +103,7 @@ func parsePart(taskType string, options *reader) (PartSubmission, *RequestError)
 	if options.err != nil {
 		return p, options.err
 	}
+	p.named("")
 	return p, optionsFault(p.Part.Validate(), options.path)
 }
 
@@ -149,12 +151,12 @@ func parseFull(r *reader, s *Submission) *RequestError {
 		}
 		s.Parts = append(s.Parts, part)
 	}
-	return nil
+	return parseTracks(r, s)
 }
 
 // fullFields are the names of video:full's options.
 func fullFields() []string {
-	names := []string{"transcode"}
+	names := []string{"transcode", trackField}
 	for _, taskType := range partOrder {
 		names = append(names, partKinds[taskType].field)
 	}
@@ -170,11 +172,19 @@ func (s Submission) fullWire() map[string]any {
 			wire[field] = false
 		}
 	}
+	var tracks []pipeline.Text
 	for _, p := range s.Parts {
+		if t, ok := trackOf(p.Part); ok {
+			tracks = append(tracks, t)
+			continue
+		}
 		kind := partKinds[p.Type]
 		if options, _ := json.Marshal(p.Part); !kind.byDefault || string(options) != "{}" {
 			wire[kind.field] = p.Part
 		}
+	}
+	if len(tracks) > 0 {
+		wire[trackField] = tracks
 	}
 	return wire
 }
@@ -192,6 +202,9 @@ func kindOf(field string) partKind {
 func (s Submission) child(p PartSubmission) Submission {
 	c := Submission{
 		Type: p.Type, Queue: QueueParts, Hash: s.Hash, Source: s.Source, CallbackURL: s.CallbackURL, Metadata: s.Metadata, Part: &p,
+	}
+	if t, ok := trackOf(p.Part); ok && t.Source != "" {
+		c.Source = t.Source
 	}
 	c.Digest = c.digest()
 	return c

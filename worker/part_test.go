@@ -192,7 +192,7 @@ func TestPartFailsAlone(t *testing.T) {
 	h.invariants()
 }
 
-const coverOnly = `,"options":{"preview":false,"storyboard":false}`
+const coverOnly = `,"options":{"preview":false,"storyboard":false,"text":false}`
 
 // Cancelling a film cancels its parts, and trying it again makes both again.
 func TestPartsAreCancelledAndRetried(t *testing.T) {

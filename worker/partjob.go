@@ -18,7 +18,11 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if err != nil {
 		return err
 	}
-	a.part, err = a.w.cfg.Parts.MakePart(working, a.partRequest(part, reporter))
+	req := a.partRequest(part, reporter)
+	if req.Film, err = a.film(working); err != nil {
+		return err
+	}
+	a.part, err = a.w.cfg.Parts.MakePart(working, req)
 	if err != nil {
 		return err
 	}
@@ -65,7 +69,9 @@ func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMess
 	root := baseURL + "/stream/" + job.Hash + "/"
 	urls := map[string]string{}
 	for _, o := range made.Objects {
-		urls[o.Name] = root + o.Name
+		if !segmentOfText(job.PartKind, o.Name) {
+			urls[o.Name] = root + o.Name
+		}
 	}
 	r := map[string]any{}
 	maps.Copy(r, made.Facts)

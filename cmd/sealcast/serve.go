@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/access"
+	"github.com/sealcast/sealcast/internal/player"
 	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/keystore/audit"
@@ -163,7 +164,8 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 			return nil, err
 		}
 		remover := worker.NewRemover(worker.RemoverConfig{
-			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Metrics: p.metrics, Log: p.log,
+			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+			Metrics: p.metrics, Log: p.log,
 		})
 		parts = append(parts, w.Run, remover.Run)
 		n, err := p.newNotifier(ctx)
@@ -252,23 +254,27 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 	if err != nil {
 		return nil, err
 	}
+	jobs := jobService{
+		store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+		maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
+	}
 	cfg := api.Config{
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
 		Gate:    gate,
 		Admin:   gate,
 
-		Environment: string(p.cfg.Viewer.Environment),
-		Keys:        p.keys,
-		Audit:       p.journal,
-		Jobs: jobService{
-			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
-			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
-		},
+		Environment:   string(p.cfg.Viewer.Environment),
+		Keys:          p.keys,
+		Audit:         p.journal,
+		Jobs:          jobs,
+		Tracks:        jobs,
 		Webhooks:      webhooks{p.jobs},
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
+		Pages:         player.NewSite(),
+		Embeds:        gate,
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),
 		KeysPerClient: int(p.cfg.Viewer.KeyLimitPerClient),
 		Redis:         p.redis,

@@ -8,12 +8,13 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       ├─────► keystore ─► pgx
  │       ├─────► internal/cenc
  │       └─────► internal/webhook
- ├──► api ─────► keystore, token, internal/cenc, internal/access ─► token, pgx
+ ├──► api ─────► keystore, token, internal/cenc, internal/picture, internal/access ─► token, pgx
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
  ├──► internal/verify ─► internal/sandbox  (a strict client: it shares no code with the pipeline)
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
+pipeline, worker, api ─► internal/texttrack
 pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
        api → {worker, pipeline}; worker → api
@@ -27,6 +28,7 @@ var Allowed = map[string][]string{
 	"internal/proc":            {},
 	"internal/texttrack":       {},
 	"internal/webhook":         {},
+	"internal/picture":         {},
 	"token":                    {},
 	"internal/access":          {"token"},
 	"migrations":               {},
@@ -38,10 +40,10 @@ var Allowed = map[string][]string{
 	"keystore":                 {"keystore/audit", "internal/cenc"},
 	"keystore/vault":           {"keystore", "keystore/audit", "internal/cenc"},
 	"keystore/vault/vaulttest": {},
-	"pipeline":                 {"internal/cenc", "internal/proc", "internal/sandbox"},
-	"internal/objstore":        {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox"},
-	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
-	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access"},
+	"pipeline":                 {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
+	"internal/objstore":        {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
+	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack"},
+	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/picture", "internal/texttrack"},
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},
