@@ -72,6 +72,11 @@ type tokenConfig struct {
 	Secret tokenSecret `env:"KEY_TOKEN_SECRET,required" set:"a random secret of at least 32 bytes that signs playback tokens: openssl rand -hex 32"`
 }
 
+// mintConfig is for the command token, which can do without it.
+type mintConfig struct {
+	Secret tokenSecret `env:"KEY_TOKEN_SECRET" set:"the secret that signs playback tokens, as the API has it"`
+}
+
 type viewerConfig struct {
 	CORSOrigins       []corsOrigin  `env:"CORS_ORIGINS" set:"the origins of pages that may play, by comma: https://www.example.org,http://127.0.0.1:*"`
 	TrustedProxies    []proxyPrefix `env:"TRUSTED_PROXIES" set:"addresses or CIDRs of the proxies whose X-Forwarded-For counts, by comma"`
@@ -147,6 +152,7 @@ type config struct {
 	Audit    auditConfig
 	APIKey   apiKeyConfig
 	Token    tokenConfig
+	Mint     mintConfig
 	KEK      kekConfig
 	Viewer   viewerConfig
 	Webhook  webhookConfig

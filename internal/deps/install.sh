@@ -1,11 +1,12 @@
 #!/bin/sh
 # Installs what sealcast is developed, demonstrated and tested with: `make deps`.
 #
-#   by apt, only what is missing   ffmpeg redis postgresql chromium strace gcc npm
+#   by apt, only what is missing   ffmpeg redis postgresql chromium strace gcc npm python3-jwt
 #   .sealcast/bin/packager         Shaka Packager, from npm, checked by its SHA-256
 #   .sealcast/bin/minio            MinIO, built from source by Go
 #   .sealcast/samples/             a real moving picture from Debian's opencv-doc
 #   internal/player/dist/          the libraries of the player page
+#   token/interop/node_modules/    jsonwebtoken, which the tests of docs/tokens.md mint with
 #
 # For Debian and Ubuntu, as root or with sudo. Quick when all is there. No
 # service is started or left enabled: sealcast runs servers of its own. Nothing
@@ -67,6 +68,9 @@ has_postgres() {
 	done
 	return 1
 }
+
+# has_pyjwt: of the system's Python, which the tests of docs/tokens.md run.
+has_pyjwt() { /usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null; }
 
 # has_chromium: Ubuntu's /usr/bin/chromium-browser is a shell script that asks
 # for a snap; that is no browser.
@@ -138,6 +142,7 @@ step_apt() {
 	if ! has strace; then need="$need strace"; fi
 	if ! has npm || ! has node; then need="$need nodejs npm"; fi
 	if ! has gcc; then need="$need gcc libc6-dev"; fi # go test -race
+	if ! has_pyjwt; then need="$need python3-jwt python3-cryptography"; fi
 	if ! has_postgres; then
 		need="$need postgresql"
 		if has apt-get && { [ "$(id -u)" -eq 0 ] || has sudo; }; then forbid_cluster; fi
@@ -159,6 +164,7 @@ step_apt() {
 		has $tool || die apt "$tool is still missing"
 	done
 	say apt "ffmpeg, redis, postgresql, strace, gcc, npm: there"
+	has_pyjwt || missing="$missing python3-jwt"
 	step_chromium
 }
 
@@ -292,11 +298,28 @@ driver_works() {
 # player_files are the names in dist: one that was deleted is built again.
 player_files() { (cd internal/player && ls dist 2>/dev/null) | sha256sum; }
 
+# ---- what tests mint tokens with in Node
+
+step_interop() {
+	dir=token/interop
+	want=$(cat $dir/package.json $dir/package-lock.json | sha256sum)
+	if [ -d $dir/node_modules ] && [ "$(cat "$here/interop.sha256" 2>/dev/null)" = "$want" ]; then
+		say interop "jsonwebtoken: there"
+		return 0
+	fi
+	say interop "fetching jsonwebtoken from npm"
+	(cd $dir && npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1 9>&- ||
+		die interop "npm ci in $dir did not work: is the registry of 'npm config get registry' in reach?"
+	printf '%s' "$want" >"$here/interop.sha256"
+	say interop "jsonwebtoken: installed"
+}
+
 step_apt
 step_packager
 step_minio
 step_samples
 step_player
+step_interop
 rm -f "$log"
 if [ -n "$missing" ]; then
 	say deps "ready, but for:$missing (see above)"
