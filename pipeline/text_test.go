@@ -97,7 +97,8 @@ func TestTextOfTheSource(t *testing.T) {
 		{
 			"Matroska", "a.mkv", "-map 2 -c:s:0 srt -c:s:1 ass -c:s:2 webvtt -c:s:3 copy -metadata:s:s:0 language=eng -metadata:s:s:1 language=ger -metadata:s:s:1 title=Director's " +
 				"-metadata:s:s:2 language=eng -disposition:s:0 default -disposition:s:1 forced -disposition:s:2 0",
-			[]string{"en English", "de_forced Directors forced", "en_2 English"}, 1,
+			[]string{"en English", "de_forced Directors forced", "en_2 English"},
+			1,
 		},
 		{"MP4", "a.mp4", "-c:s mov_text -metadata:s:s:0 language=fra", []string{"fr français default", "und Subtitles 2", "und_2 Subtitles 3"}, 0},
 	} {

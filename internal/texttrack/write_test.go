@@ -90,7 +90,12 @@ func TestTrackIDs(t *testing.T) {
 		{"de_captions", "de_captions", "Deutsch CC"},
 		{"de_forced", "de_forced", "Deutsch (forced)"},
 		{"zh-hant_captions_forced", "zh-Hant_captions_forced", "繁體中文 CC (forced)"},
-		{"und", "und", "und"}, {"", "", ""}, {"english!", "", ""}, {"en_karaoke", "", ""}, {"en/../de", "", ""}, {strings.Repeat("en-a-", 20), "", ""},
+		{"und", "und", "und"},
+		{"", "", ""},
+		{"english!", "", ""},
+		{"en_karaoke", "", ""},
+		{"en/../de", "", ""},
+		{strings.Repeat("en-a-", 20), "", ""},
 	} {
 		track, err := ParseID(c.id)
 		if (err == nil) != (c.want != "") || err == nil && (track.ID() != c.want || track.Name != c.name) {
