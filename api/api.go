@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ import (
 	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/keystore"
+	"github.com/sealcast/sealcast/token"
 )
 
 // Config wires the API. All members are required but BaseURL, CORSOrigins,
@@ -32,11 +34,14 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 
 	Gate         Gate
+	Admin        Admin
+	Environment  string // development, staging or production: of jobs, assets and new playback keys
 	Keys         Keys
 	Audit        Audit
 	Jobs         JobService
 	Webhooks     Webhooks
 	Assets       Assets
+	Tracks       Tracks
 	Publications Publications
 	Objects      Objects
 
@@ -236,6 +241,8 @@ type route struct {
 	handle  func(http.ResponseWriter, *http.Request) error
 }
 
+const adminBody = 64 << 10 // bytes of a request to administer
+
 func (s *server) routes() []route {
 	return []route{
 		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
@@ -251,10 +258,31 @@ func (s *server) routes() []route {
 		{method: "PATCH", path: "/api/media/{hash}", limit: 4 << 10, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchAsset},
 		{method: "POST", path: "/api/media/{hash}/repackage", timeout: 15 * time.Second, auth: authAPIKey, handle: s.repackage},
 		{method: "DELETE", path: "/api/media/{hash}", timeout: 35 * time.Second, auth: authAPIKey, handle: s.deleteMedia},
+		{method: "GET", path: tracksPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.listTracks},
+		{method: "PUT", path: trackPath, limit: maxTrackBody, timeout: 15 * time.Second, auth: authAPIKey, handle: s.putTrack},
+		{method: "DELETE", path: trackPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.deleteTrack},
 		{method: "GET", path: partsPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.listParts},
 		{method: "POST", path: retryPartPath, timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryPart},
 		{method: "POST", path: "/api/jobs/{id}/cancel", timeout: 15 * time.Second, auth: authAPIKey, handle: s.cancelJob},
 		{method: "POST", path: "/api/jobs/{id}/retry", timeout: 10 * time.Second, auth: authAPIKey, handle: s.retryJob},
+		{method: "GET", path: "/api/playback-keys", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listPlaybackKeys},
+		{method: "POST", path: "/api/playback-keys", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postPlaybackKey},
+		{method: "GET", path: "/api/playback-keys/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getPlaybackKey},
+		{method: "PATCH", path: "/api/playback-keys/{id}", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.patchPlaybackKey},
+		{method: "DELETE", path: "/api/playback-keys/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.deletePlaybackKey},
+		{method: "POST", path: "/api/playback-keys/{id}/tokens", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postToken},
+		{method: "GET", path: "/api/tokens", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listTokens},
+		{method: "POST", path: "/api/tokens/inspect", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postInspect},
+		{method: "GET", path: "/api/signing-keys", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listSigningKeys},
+		{method: "POST", path: "/api/signing-keys", limit: adminBody, timeout: 20 * time.Second, auth: authAPIKey, handle: s.postSigningKey},
+		{method: "GET", path: "/api/signing-keys/{kid}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.getSigningKey},
+		{method: "DELETE", path: "/api/signing-keys/{kid}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.deleteSigningKey},
+		{method: "GET", path: "/api/api-keys", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listAPIKeys},
+		{method: "POST", path: "/api/api-keys", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postAPIKey},
+		{method: "DELETE", path: "/api/api-keys/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.deleteAPIKey},
+		{method: "GET", path: "/api/revocations", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listRevocations},
+		{method: "POST", path: "/api/revocations", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRevocation},
+		{method: "DELETE", path: "/api/revocations/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.deleteRevocation},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
 		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
 		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},
@@ -270,11 +298,14 @@ func (cfg Config) validate() error {
 	}
 	need(cfg.APIKey.set, "an API key is needed")
 	need(cfg.Gate != nil, "a gate is needed")
+	need(cfg.Admin != nil, "what administers access is needed")
+	need(slices.Contains(token.Environments, cfg.Environment), "an environment is needed: development, staging or production")
 	need(cfg.Keys != nil, "a key store is needed")
 	need(cfg.Audit != nil, "an audit journal is needed")
 	need(cfg.Jobs != nil, "a job service is needed")
 	need(cfg.Webhooks != nil, "webhooks are needed")
 	need(cfg.Assets != nil, "an asset service is needed")
+	need(cfg.Tracks != nil, "text tracks are needed")
 	need(cfg.Publications != nil, "publications are needed")
 	need(cfg.Objects != nil, "an object store is needed")
 	need(cfg.KeysPerToken > 0, "key requests per minute and token: want 1 or more")

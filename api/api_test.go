@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,12 +21,18 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/keystore"
 )
 
 func TestMain(m *testing.M) {
 	logging.Disable() // the Redis client's own: tests take Redis away
-	goleak.VerifyTestMain(m)
+	code := localstacktest.Run(m)
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func TestConfigFaultsTogether(t *testing.T) {

@@ -20,8 +20,14 @@ type Assets interface {
 
 // Caller says who sent a request, for the audit log.
 type Caller struct {
+	Actor     string // the API key's id
 	RequestID string
 	Client    string // address
+}
+
+func callerOf(r *http.Request) Caller {
+	x := exchangeOf(r)
+	return Caller{Actor: x.caller.ID, RequestID: x.id, Client: x.client.String()}
 }
 
 // Deletion is what the deletion of an asset has done.
@@ -36,11 +42,11 @@ type Deletion struct {
 
 // deleteMedia takes an asset off. When nothing of it is left, the answer is 204.
 func (s *server) deleteMedia(w http.ResponseWriter, r *http.Request) error {
-	hash, x := r.PathValue("hash"), exchangeOf(r)
+	hash := r.PathValue("hash")
 	if !isHash(hash) {
 		return assetNotFound()
 	}
-	d, err := s.Assets.Delete(r.Context(), hash, Caller{RequestID: x.id, Client: x.client.String()})
+	d, err := s.Assets.Delete(r.Context(), hash, callerOf(r))
 	if err != nil {
 		return s.assetError(r, err)
 	}

@@ -93,7 +93,7 @@ func (s *server) getAsset(w http.ResponseWriter, r *http.Request) error {
 // patchAsset changes the policy of an asset. It holds on every node for the
 // next request, or after entryCacheTTL.
 func (s *server) patchAsset(w http.ResponseWriter, r *http.Request) error {
-	hash, x := r.PathValue("hash"), exchangeOf(r)
+	hash := r.PathValue("hash")
 	if !isHash(hash) {
 		return assetNotFound()
 	}
@@ -105,7 +105,7 @@ func (s *server) patchAsset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, err := s.Assets.SetPolicy(r.Context(), hash, change, Caller{RequestID: x.id, Client: x.client.String()})
+	a, err := s.Assets.SetPolicy(r.Context(), hash, change, callerOf(r))
 	if err != nil {
 		return s.assetError(r, err)
 	}

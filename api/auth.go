@@ -26,7 +26,7 @@ const (
 func (s *server) authorize(r *http.Request, kind auth) error {
 	switch kind {
 	case authAPIKey:
-		return s.APIKey.check(r.Header.Values("X-Api-Key"))
+		return s.apiKey(r)
 	case authToken:
 		grant, err := s.grant(r, r.PathValue("hash"), token.ScopeKey)
 		exchangeOf(r).grant = grant // also of a token that is refused after its signature, for the record

@@ -56,6 +56,7 @@ type rig struct {
 	audit  *fakeAudit
 	jobs   *fakeJobs
 	assets *fakeAssets
+	tracks *fakeTracks
 	pubs   *fakePublications
 	store  *fakeObjects
 	log    *lockedBuffer
@@ -79,10 +80,11 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	}
 	r.pubs, r.store = newFakeMedia()
 	r.assets = &fakeAssets{pubs: r.pubs}
+	r.tracks = &fakeTracks{}
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Publications: r.pubs, Objects: r.store,
+		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Admin: noAdmin{}, Environment: "production", Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Tracks: r.tracks, Publications: r.pubs, Objects: r.store,
 		KeysPerToken: 1000, KeysPerClient: 1000, EventStreams: 100,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -132,6 +134,13 @@ func (f fakeGate) Authorize(_ context.Context, req access.Request) (access.Grant
 		return grant, token.Error{Code: token.CodeScope}
 	}
 	return grant, nil
+}
+
+// noAdmin knows no API key but the one of the environment.
+type noAdmin struct{ Admin }
+
+func (noAdmin) CheckAPIKey(context.Context, string) (access.APIKey, error) {
+	return access.APIKey{}, access.ErrNotFound
 }
 
 func (fakeGate) Session(access.Grant) (string, error) { return "", nil }
@@ -240,6 +249,10 @@ func specPath(path string) (string, bool) {
 		return "/api/license/clearkey/{hash}", true
 	case len(segments) == 4 && segments[3] == "events" && strings.HasPrefix(path, "/api/jobs/"):
 		return "/api/jobs/{id}/events", true
+	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "tracks":
+		return "/api/media/{hash}/tracks", true
+	case len(segments) == 5 && strings.HasPrefix(path, "/api/media/") && segments[3] == "tracks":
+		return "/api/media/{hash}/tracks/{lang}", true
 	case len(segments) == 4 && segments[3] == "repackage" && strings.HasPrefix(path, "/api/media/"):
 		return "/api/media/{hash}/repackage", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/media/") && segments[3] == "parts":
@@ -256,6 +269,20 @@ func specPath(path string) (string, bool) {
 		return "/api/jobs/{id}/webhooks/{delivery}/redeliver", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && (segments[3] == "cancel" || segments[3] == "retry"):
 		return "/api/jobs/{id}/" + segments[3], true
+	case len(segments) >= 2 && len(segments) <= 4 && segments[0] == "api" && slices.Contains(access.Resources[2:], segments[1]) && !strings.HasSuffix(path, "/"): // jobs and media stand above
+		template := "/api/" + segments[1]
+		switch {
+		case path == "/api/tokens/inspect":
+			return path, true
+		case len(segments) > 2 && segments[1] == "signing-keys":
+			template += "/{kid}"
+		case len(segments) > 2:
+			template += "/{id}"
+		}
+		if len(segments) > 3 {
+			template += "/" + segments[3]
+		}
+		return template, true
 	case len(segments) >= 3 && strings.HasPrefix(path, "/stream/"):
 		return "/stream/{hash}/{path}", true
 	}

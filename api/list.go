@@ -14,7 +14,7 @@ import (
 // The words of the wire, as openapi.yaml has them.
 var (
 	jobStates = []string{"queued", "running", "succeeded", "failed", "cancelled"}
-	jobTypes  = []string{"video:transcode", "video:full", "video:cover", "video:preview", "video:storyboard", "video:static"}
+	jobTypes  = []string{"video:transcode", "video:full", "video:cover", "video:preview", "video:storyboard", "video:text", "video:plan"}
 )
 
 const (

@@ -36,7 +36,8 @@ type exchange struct {
 	bytes   int64
 	aborted bool // the connection was cut before the end of the answer
 	grant   access.Grant
-	refuse  refusals // how the route refuses tokens
+	caller  access.APIKey // of an administrator
+	refuse  refusals      // how the route refuses tokens
 }
 
 type exchangeKey struct{}

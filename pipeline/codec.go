@@ -76,8 +76,10 @@ func codecArgs(v VideoPlan) []string {
 			"-x265-params", "log-level=error:open-gop=0:scenecut=0:frame-threads=1:pools="+threads)
 	case CodecAV1:
 		// In capped CRF the buffer is the encoder's own.
-		return []string{"-c:v", "libsvtav1", "-preset", "10", "-crf", "38", "-pix_fmt", "yuv420p",
-			"-svtav1-params", fmt.Sprintf("scd=0:lp=%s:mbr=%d", threads, v.Rung.MaxRate)}
+		return []string{
+			"-c:v", "libsvtav1", "-preset", "10", "-crf", "38", "-pix_fmt", "yuv420p",
+			"-svtav1-params", fmt.Sprintf("scd=0:lp=%s:mbr=%d", threads, v.Rung.MaxRate),
+		}
 	}
 	args := append([]string{"-c:v", "libx264", "-preset", "veryfast", "-crf", strconv.Itoa(crf)}, most...)
 	return append(args, "-profile:v", "high", "-pix_fmt", "yuv420p")

@@ -162,11 +162,13 @@ const maxPictures = 64 << 20
 // pictures runs ffmpeg and returns what it writes to stdout: nothing where it
 // found nothing in the source.
 func (a *attempt) pictures(ctx context.Context, what string, args []string) ([]byte, error) {
+	return a.runPictures(ctx, what, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args})
+}
+
+func (a *attempt) runPictures(ctx context.Context, what string, spec proc.Spec) ([]byte, error) {
 	var out bytes.Buffer
-	_, err := a.child(ctx, proc.Spec{
-		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args,
-		Stdout: &beatingWriter{&limitedBuffer{Buffer: &out, left: maxPictures}, a.dog},
-	})
+	spec.Stdout = &beatingWriter{&limitedBuffer{Buffer: &out, left: maxPictures}, a.dog}
+	_, err := a.child(ctx, spec)
 	if fault := a.gateway.fault(); fault != nil {
 		return nil, fault
 	}

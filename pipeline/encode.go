@@ -19,6 +19,9 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 	}
 	args = append(args, lightInputArgs(p)...)
 	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url)
+	if p.Watermark != nil {
+		args = append(args, watermarkArgs(p.WatermarkFormat, firstFD+len(p.Video)+len(p.Audio))...)
+	}
 	if graph := filterGraph(src, p); graph != "" {
 		args = append(args, "-filter_complex", graph)
 	}
@@ -41,7 +44,7 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 	}
 	for _, t := range p.Audio {
 		args = append(args, "-map", fmt.Sprintf("0:%d", t.Stream),
-			"-af", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000")
+			"-af", soundFilter(src, p, t), "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000")
 		args = append(args, muxArgs(src)...)
 		args = append(args, "-movflags", "delay_moov+default_base_moof", "-frag_duration", "2000000",
 			"-f", "mp4", fmt.Sprintf("pipe:%d", fd))
@@ -89,6 +92,7 @@ func filterGraph(src *Source, p Plan) string {
 	// start_time=0: a video that starts late begins with its first frame, so
 	// that every rendition begins at zero.
 	fmt.Fprintf(&g, "fps=fps=%s:start_time=0,", p.Rate)
+	g.WriteString(clipPictures(src, p))
 	halved := false
 	for n, same := range sizes {
 		v := p.Video[same[0]]
@@ -103,6 +107,9 @@ func filterGraph(src *Source, p Plan) string {
 			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic:out_range=tv,", v.Width, v.Height)
 			g.WriteString(toSDR(src.Video))
 			g.WriteString("format=yuv420p,setsar=1")
+			if p.Watermark != nil {
+				g.WriteString(watermarkFilter(*p.Watermark, v.Width, v.Height, "m", ""))
+			}
 		} else {
 			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic,setsar=1", v.Width, v.Height)
 		}

@@ -35,3 +35,10 @@ func ReadPictures(rate Rational, list io.Reader) (gops []int64, frames int64, wh
 func SegmentDigests(output string, segment []byte) ([][32]byte, error) {
 	return segmentDigests(output, CodecH264, segment)
 }
+
+// What changes the sound and the picture.
+var (
+	Gain          = Loudness.gain
+	ParseLoudness = parseLoudness
+	SniffPicture  = sniffPicture
+)

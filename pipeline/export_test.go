@@ -14,6 +14,10 @@ var (
 	EncodeArgs    = encodeArgs
 	PackArgs      = packArgs
 	CoverArgs     = coverArgs
+	PreviewArgs   = previewArgs
+	BoardArgs     = storyboardArgs
+	StoryboardVTT = storyboardVTT
+	WebPFrames    = webpFrames
 	Renditions    = renditions
 	NewPlan       = newPlan
 	ParseProbe    = parseProbe
@@ -44,7 +48,7 @@ func IVs(first, last uint64) IVRange { return ivRange{first, last} }
 
 // SinkForTests returns a sink that counts uploads and remembers why it aborted.
 func SinkForTests() (s http.Handler, closeSink func(), uploads *int, aborted *error) {
-	sink := newSink(Options{}, nil, &watchdog{}, 1<<20)
+	sink := newSink(Options{}, newContentKeys(Request{}, nil), &watchdog{}, 1<<20)
 	uploads, aborted = new(int), new(error)
 	sink.upload = func(_ *segment, _ []byte, held int64) { *uploads++; sink.room.release(held) }
 	sink.abort = func(err error) { *aborted = err }
@@ -113,7 +117,7 @@ func SealPlaylist(doc string) (segments int, keyed string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	out, err := addSegmentKeys([]byte(doc), "https://x/key", func(string) ([16]byte, bool) { return [16]byte{1}, true })
+	out, err := addSegmentKeys([]byte(doc), func(string) (string, [16]byte, bool) { return "https://x/key", [16]byte{1}, true })
 	return len(p.Segments), string(out), err
 }
 
@@ -157,3 +161,6 @@ var (
 	MultivariantEME = multivariantEME
 	SignalClearKey  = signalClearKey
 )
+
+// CheckPeriods refuses too many key periods.
+func CheckPeriods(o Options, segments int) error { return o.checkPeriods(segments) }

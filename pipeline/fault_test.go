@@ -163,7 +163,7 @@ func TestWrongStoredKeyIsNoticed(t *testing.T) {
 		t.Run(output, func(t *testing.T) {
 			l := newLab(t)
 			req := l.request(clip(t, "4"), func(o *pipeline.Options) { o.Outputs = []string{output} })
-			req.StoredKey = func(context.Context, string) (cenc.ContentKey, error) { return cenc.NewContentKey(), nil }
+			req.StoredKey = func(context.Context, cenc.KID) (cenc.ContentKey, error) { return cenc.NewContentKey(), nil }
 			_, err := l.runner.Run(t.Context(), req)
 			wantCode(t, err, pipeline.CodeVerifyFailed, false)
 			l.nothingPlayable(req)

@@ -33,6 +33,7 @@ type gate struct {
 	waiting map[int][]*segment // by number, durable but not all there yet
 	ready   []*segment         // whole rows that wait for the next one
 	picked  map[string]bool    // names that were given to a check
+	periods chan struct{}      // holds as many as there are checks of key periods
 }
 
 // behindTheEncode is the priority of checks that run while the encode does.
@@ -48,7 +49,7 @@ type packed struct {
 
 func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
 	n := plan.segments(src.Duration.Seconds())
-	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}}
+	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}, periods: make(chan struct{}, parallelPeriods)}
 	// The very last segments are left to verify, which knows them.
 	if n >= 2 {
 		g.early = []int{1}
@@ -76,6 +77,9 @@ func (g *gate) row() (n int) {
 // short film the first row waits for the middle one.
 func (g *gate) durable(ctx context.Context, seg *segment) {
 	if !slices.Contains(g.early, seg.Number) {
+		if g.a.req.Options.beginsPeriod(seg.Output, seg.Number) && seg.Track == smallest(g.rs).Name {
+			g.checkPeriod(ctx, seg)
+		}
 		return
 	}
 	g.mu.Lock()
@@ -101,6 +105,35 @@ func (g *gate) durable(ctx context.Context, seg *segment) {
 			g.abort(err) // ends the encode, too
 		}
 	}()
+}
+
+// parallelPeriods bounds the checks of key periods that run at once.
+const parallelPeriods = 2
+
+// checkPeriod checks the first segment of a key period in one rendition: every
+// key that viewers will get has opened something. Early rows hold the others.
+func (g *gate) checkPeriod(ctx context.Context, seg *segment) {
+	g.mu.Lock()
+	g.picked[seg.Object.Name] = true
+	g.mu.Unlock()
+	g.checks.Go(func() {
+		g.periods <- struct{}{}
+		defer func() { <-g.periods }()
+		if err := g.a.checkSegments(ctx, []*segment{seg}, behindTheEncode); err != nil {
+			g.abort(err)
+		}
+	})
+}
+
+// smallest returns the last video rendition, or the first one of sound.
+func smallest(rs []*rendition) *rendition {
+	last := rs[0]
+	for _, r := range rs {
+		if r.Video != nil {
+			last = r
+		}
+	}
+	return last
 }
 
 // wait returns when no upload and no check is running.
@@ -315,13 +348,13 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	if prot := g.protection(output); prot != nil {
 		doc, p.playlists[dir+"/"+playlistEME] = splitKeys(doc, prot, g.a.req.LicenceURI)
 	}
-	if key, ok := g.a.req.Keys[output]; ok && as.sealed {
-		doc, err = addSegmentKeys(doc, key.URI, func(uri string) ([16]byte, bool) {
+	if g.a.req.Options.Encrypt && as.sealed {
+		doc, err = addSegmentKeys(doc, func(uri string) (string, [16]byte, bool) {
 			seg := segments[dir+"/"+uri]
-			if seg == nil {
-				return [16]byte{}, false
+			if seg == nil || seg.Key.KID.IsZero() {
+				return "", [16]byte{}, false
 			}
-			return seg.IV, true
+			return seg.Key.URI, seg.IV, true
 		})
 	}
 	p.playlists[name] = doc

@@ -201,7 +201,7 @@ func TestFailedCheckEndsTheEncode(t *testing.T) {
 		scripted(t, cfg, "ffmpeg", onlyEncode(`exec "$REAL" -re "$@"`))
 	})
 	req := l.request(clip(t, "60"))
-	req.StoredKey = func(context.Context, string) (cenc.ContentKey, error) { return cenc.NewContentKey(), nil }
+	req.StoredKey = func(context.Context, cenc.KID) (cenc.ContentKey, error) { return cenc.NewContentKey(), nil }
 	_, err := l.runner.Run(t.Context(), req)
 	wantCode(t, err, pipeline.CodeVerifyFailed, false)
 	infos, err := l.media.List(t.Context(), "stream/"+req.Hash+"/")

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sealcast/sealcast/internal/cenc"
@@ -102,20 +104,53 @@ func (l *lab) requestOf(key string, body []byte, change ...func(*pipeline.Option
 	}
 	if req.Options.Encrypt {
 		req.Keys = map[string]pipeline.Key{}
+		keys := newTestKeys(hash)
+		req.PeriodKey, req.StoredKey = keys.period, keys.stored
 		for i, output := range req.Options.Outputs {
+			if output != pipeline.OutputCMAF && req.Options.KeyPeriodSeconds > 0 {
+				continue
+			}
 			kid := cenc.NewKID()
 			k := pipeline.Key{KID: kid, Content: cenc.NewContentKey(), URI: baseURL + "/api/key/" + hash}
 			if i > 0 {
 				k.URI += "?kid=" + kid.String()
 			}
-			req.Keys[output] = k
+			req.Keys[output], keys.byKID[kid] = k, k
 		}
 		req.LicenceURI = baseURL + "/api/license/clearkey/" + hash
-		req.StoredKey = func(_ context.Context, output string) (cenc.ContentKey, error) {
-			return req.Keys[output].Content, nil
-		}
 	}
 	return req
+}
+
+// testKeys issues keys of periods and knows every key of a request.
+type testKeys struct {
+	mu    sync.Mutex
+	hash  string
+	byKID map[cenc.KID]pipeline.Key
+	names map[string]cenc.KID // by output and period
+}
+
+func newTestKeys(hash string) *testKeys {
+	return &testKeys{hash: hash, byKID: map[cenc.KID]pipeline.Key{}, names: map[string]cenc.KID{}}
+}
+
+func (k *testKeys) period(_ context.Context, output string, period int) (pipeline.Key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	name := fmt.Sprintf("%s %d", output, period)
+	if kid, ok := k.names[name]; ok {
+		return k.byKID[kid], nil
+	}
+	kid := cenc.NewKID()
+	k.names[name] = kid
+	k.byKID[kid] = pipeline.Key{KID: kid, Content: cenc.NewContentKey(), URI: baseURL + "/api/key/" + k.hash + "?kid=" + kid.String()}
+	return k.byKID[kid], nil
+}
+
+func (k *testKeys) stored(_ context.Context, kid cenc.KID) (cenc.ContentKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.byKID[kid].Content, nil
 }
 
 func (l *lab) run(req pipeline.Request) *pipeline.Presentation {

@@ -87,7 +87,7 @@ func (a *attempt) scanPictures(ctx context.Context, src *Source, rate Rational) 
 		}
 		_, _ = io.Copy(io.Discard, r)
 	}()
-	_, err := a.child(ctx, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: keyFrameArgs(src, a.sourceURL()), Stdout: w})
+	_, err := a.childOf(ctx, StageProbe, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: keyFrameArgs(src, a.sourceURL()), Stdout: w})
 	_ = w.Close()
 	<-read
 	if fault := a.gateway.fault(); fault != nil {

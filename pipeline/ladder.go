@@ -80,6 +80,12 @@ type Plan struct {
 	// KeyFrames is there when the first rung is copied: every rung has the
 	// source's key frames.
 	KeyFrames *keyFramePlan
+	Clipped   bool // Source.From and Duration are those of a clip
+	Loudness  bool // audio tracks have a gain
+	// Watermark is laid over every rung; its format is ffmpeg's demuxer.
+	Watermark       *Watermark
+	WatermarkFormat string
+
 	NotCopied string // why the first rung is not copied; empty: it is, or nobody asked
 }
 
@@ -94,6 +100,7 @@ type AudioPlan struct {
 	Name     string
 	Language string // BCP 47; "und" when the source does not say
 	Default  bool
+	GainDB   float64
 }
 
 // newPlan decides which renditions a source deserves.
@@ -103,7 +110,7 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 		return Plan{}, permanent(CodeSourceUnsupported,
 			fmt.Sprintf("the picture is %d×%d pixels: at least 16×16 are needed", width, height), nil)
 	}
-	p := Plan{Rate: gridRate(src.Video)}
+	p := Plan{Rate: gridRate(src.Video), Clipped: opt.Clip != nil}
 	p.GOP = max(1, int(math.Round(p.Rate.Float()*gopSeconds)))
 	halve := p.Rate.Float() > 30.5
 	if halve && p.GOP%2 != 0 {

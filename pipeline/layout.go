@@ -44,6 +44,8 @@ func contentType(name string) string {
 		return "image/jpeg"
 	case ".webp":
 		return "image/webp"
+	case ".json":
+		return "application/json"
 	case ".gif":
 		return "image/gif"
 	case ".vtt":

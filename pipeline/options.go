@@ -27,10 +27,17 @@ type Options struct {
 	// Passthrough is auto (or empty): a conforming H.264 source is copied as
 	// the top rung; off: every rung is encoded.
 	Passthrough string `json:"passthrough,omitempty"`
+	// Clip, Loudness and Watermark are absent when nobody asks for them.
+	Clip      *Clip      `json:"clip,omitempty"`
+	Loudness  *Loudness  `json:"loudness,omitempty"`
+	Watermark *Watermark `json:"watermark,omitempty"`
 	// Scheme is the protection scheme of cmaf: cbcs (or empty) or cenc.
 	Scheme string `json:"scheme,omitempty"`
 	// PSSH asks for initialization data of DRM systems (see DRMSystems) in cmaf.
 	PSSH []string `json:"pssh,omitempty"`
+	// KeyPeriodSeconds gives outputs with AES-128 full segments a new content
+	// key every so many seconds, on segment boundaries; 0: one key each.
+	KeyPeriodSeconds int `json:"key_period_seconds,omitempty"`
 }
 
 // DefaultOptions returns what an empty options object means.
@@ -68,6 +75,9 @@ func (o Options) Validate() error {
 	if err := o.checkCodecs(bad); err != nil {
 		return err
 	}
+	if err := o.checkTreatment(bad); err != nil {
+		return err
+	}
 	switch o.Passthrough {
 	case "", PassthroughAuto, PassthroughOff:
 	default:
@@ -78,6 +88,9 @@ func (o Options) Validate() error {
 	}
 	return nil
 }
+
+// maxKeyPeriod is a day.
+const maxKeyPeriod = 24 * 60 * 60
 
 // checkProtection looks at what only encrypted outputs have.
 func (o Options) checkProtection(bad func(string, ...any) error) error {
@@ -93,7 +106,12 @@ func (o Options) checkProtection(bad func(string, ...any) error) error {
 		}
 	}
 	cmaf := slices.Contains(o.Outputs, OutputCMAF)
+	sealed := slices.ContainsFunc(o.Outputs, func(name string) bool { return formats[name].sealed })
 	switch {
+	case o.KeyPeriodSeconds != 0 && (o.KeyPeriodSeconds < o.SegmentSeconds || o.KeyPeriodSeconds > maxKeyPeriod):
+		return bad("options.key_period_seconds is %d: use one segment (%d) to %d", o.KeyPeriodSeconds, o.SegmentSeconds, maxKeyPeriod)
+	case o.KeyPeriodSeconds != 0 && !(o.Encrypt && sealed):
+		return bad("options.key_period_seconds is for the encrypted outputs %s and %s, which were not asked for", OutputCMAFAES128, OutputTS)
 	case !o.Encrypt && slices.Contains(o.Outputs, OutputCMAFAES128):
 		return bad("options.outputs has %s, which is always encrypted: use %s for a clear title", OutputCMAFAES128, OutputCMAF)
 	case o.Scheme != "" && !(o.Encrypt && cmaf):

@@ -18,6 +18,11 @@ type Part interface {
 	make(ctx context.Context, a *attempt, src *Source, plan Plan) (Facts, error)
 }
 
+// sourceless is a Part that is made without the film's source.
+type sourceless interface {
+	makeAlone(ctx context.Context, a *attempt, film Film) (Facts, error)
+}
+
 // Facts are what results and the API must know of a part; they become JSON.
 type Facts map[string]any
 
@@ -28,6 +33,7 @@ type PartRequest struct {
 	SourceKey      string // object key in the source bucket
 	MaxSourceBytes int64  // 0: no limit
 	Part           Part
+	Film           Film // what is published of the asset; only text tracks look at it
 	Nice           int  // priority of the children: 0 is ours, 19 the lowest
 	Light          bool // with less memory: an attempt before ran out of it
 
@@ -82,6 +88,15 @@ func (r *Runner) MakePart(ctx context.Context, req PartRequest) (*MadePart, erro
 }
 
 func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, req PartRequest) (*MadePart, error) {
+	a.film = req.Film
+	if alone, ok := req.Part.(sourceless); ok {
+		a.track.enter(StageEncode, percentProbed)
+		facts, err := alone.makeAlone(ctx, a, req.Film)
+		if err != nil {
+			return nil, err
+		}
+		return a.madePart(ctx, &MadePart{Facts: facts, Duration: req.Film.Length})
+	}
 	a.track.enter(StageProbe, 0)
 	src, err := a.probe(ctx, abort)
 	if err != nil {
@@ -110,11 +125,15 @@ func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, r
 			return nil, err
 		}
 	}
-	a.track.enter(StagePublish, percentVerified)
-	made := &MadePart{
+	return a.madePart(ctx, &MadePart{
 		Facts: facts, Duration: src.Duration, SourceBytes: src.Size, SourceETag: src.ETag,
 		SourceVerified: a.gateway.sum != nil, BytesRead: a.gateway.read.Load(),
-	}
+	})
+}
+
+// madePart holds the store against what was uploaded, and tells what it took.
+func (a *attempt) madePart(ctx context.Context, made *MadePart) (_ *MadePart, err error) {
+	a.track.enter(StagePublish, percentVerified)
 	if made.Objects, made.Bytes, err = a.stored(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"image/jpeg"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sealcast/sealcast/pipeline"
@@ -51,6 +52,18 @@ func TestCover(t *testing.T) {
 	made := l.makePart(req)
 	if len(made.Objects) != 1 || made.Objects[0].Name != "poster.jpg" || made.Objects[0].ContentType != "image/jpeg" || !made.SourceVerified || made.SourceETag == "" || made.Bytes != made.Objects[0].Size {
 		t.Errorf("made %+v", made)
+	}
+	var in, out int64
+	for _, s := range made.Stages {
+		in, out = in+s.In, out+s.Out
+	}
+	if in != made.BytesRead || in < made.SourceBytes || out != made.Bytes {
+		t.Errorf("%d bytes in, %d out, made %+v", in, out, made)
+	}
+	for _, c := range made.Children {
+		if c.Stage != pipeline.StageProbe && c.Stage != pipeline.StageEncode || c.CPU <= 0 {
+			t.Errorf("child %+v", c)
+		}
 	}
 	best := l.partFile(req, "poster.jpg")
 	if d := difference(look(t, best, "0"), look(t, file, "4.2")); d > 40 {
@@ -122,5 +135,72 @@ func TestPartChecksItsSource(t *testing.T) {
 	req.Prefix = "fedcba9876543210-2"
 	if made := l.makePart(req); asked == "" || made.SourceETag != asked {
 		t.Errorf("asked for %q, made %+v", asked, made)
+	}
+}
+
+// A preview moves, has the length, the size and the speed that were asked for,
+// and shows what the film shows.
+func TestPreview(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := makeSource(t, "a.mp4", join(moving("320x180", "25", "6"), words("-c:v libx264 -preset ultrafast -g 50"))...)
+	for i, c := range []struct {
+		part   pipeline.Preview
+		name   string
+		start  float64
+		frames int
+		width  int
+	}{
+		{pipeline.Preview{}, "preview.webp", 0.6, 30, 320},
+		{pipeline.Preview{Start: number(4), Length: 5, Width: 160, FPS: 5, Format: "gif"}, "preview.gif", 4, 10, 160},
+	} {
+		req := l.part(file, c.part)
+		req.Prefix = "fedcba9876543210-" + string(rune('1'+i))
+		made := l.makePart(req)
+		if made.Facts["preview"] != c.name || made.Facts["start"] != c.start || made.Facts["frames"] != c.frames || made.Facts["width"] != c.width || made.Facts["height"] != c.width*9/16 {
+			t.Errorf("%s: facts %v", c.name, made.Facts)
+		}
+		if kind := made.Objects[0].ContentType; kind != "image/"+c.name[len("preview."):] {
+			t.Errorf("%s is %s", c.name, kind)
+		}
+		if c.name == "preview.gif" { // Debian's ffmpeg reads no animated WebP
+			if d := difference(look(t, l.partFile(req, c.name), "1"), look(t, file, "5")); d > 12 {
+				t.Errorf("%s differs by %.1f", c.name, d)
+			}
+		}
+	}
+	req := l.part(file, pipeline.Preview{Start: number(6.5)})
+	req.Prefix = "fedcba9876543210-3"
+	wantPermanent(t, l, req, "options_invalid")
+}
+
+// The pictures of a storyboard are those of the film at their times, also where
+// key frames are rare; every moment has one.
+func TestStoryboard(t *testing.T) {
+	for name, args := range map[string]string{
+		"often.mp4": "-c:v libx264 -preset ultrafast -g 25", "rarely.mp4": "-c:v libx264 -preset ultrafast -g 9999",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			file := makeSource(t, name, join(moving("320x180", "25", "8"), words(args))...)
+			req := l.part(file, pipeline.Storyboard{Width: 80})
+			made := l.makePart(req)
+			if made.Facts["pictures"] != 8 || made.Facts["sheets"] != 1 || made.Facts["interval"] != 1.0 {
+				t.Errorf("facts %v", made.Facts)
+			}
+			vtt := string(l.object(pipeline.Request{Hash: req.Hash, Prefix: req.Prefix}, "storyboard.vtt"))
+			if !strings.HasPrefix(vtt, "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nstoryboard-1.jpg#xywh=0,0,80,46\n") ||
+				!strings.HasSuffix(vtt, "\n00:00:07.000 --> 00:00:08.000\nstoryboard-1.jpg#xywh=560,0,80,46\n") {
+				t.Errorf("vtt:\n%s", vtt)
+			}
+			sheet := l.partFile(req, "storyboard-1.jpg")
+			for at, want := range map[string]string{"0:0": "0", "240:0": "3", "560:0": "7"} {
+				cut := makeSource(t, "tile.png", "-i", sheet, "-vf", "crop=80:46:"+at, "-frames:v", "1")
+				if d := difference(look(t, cut, "0"), look(t, file, want)); d > 10 {
+					t.Errorf("the picture at %s differs by %.1f from that of %s s", at, d, want)
+				}
+			}
+		})
 	}
 }

@@ -30,6 +30,8 @@ func (p Plan) refuseCopy(src *Source) string {
 	v, top := src.Video, p.Video[0]
 	width, height := v.displaySize()
 	switch {
+	case p.Clipped || p.Watermark != nil:
+		return "a clip or a watermark needs an encode"
 	case top.Codec != CodecH264:
 		return "h264 was not asked for"
 	case v.Codec != "h264":

@@ -110,9 +110,11 @@ type attempt struct {
 	loop    *loopback
 	up      *uploader
 
+	film       Film // that a part belongs to
 	renditions []*rendition
 	plan       Plan
 	memory     *memoryGuard
+	watermark  []byte
 	starved    atomic.Bool // a child ran out of memory
 
 	mu       sync.Mutex
@@ -160,9 +162,10 @@ func (r *Runner) open(ctx context.Context, abort context.CancelCauseFunc, req Re
 	if req.Light {
 		room /= 2
 	}
-	a.sink = newSink(req.Options, req.Keys, a.dog, room)
+	a.sink = newSink(req.Options, newContentKeys(req, a.dog), a.dog, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
+	a.track.moved = func() (in, out int64) { return a.gateway.read.Load(), a.up.bytes.Load() }
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
 	if err != nil {
 		return nil, nil, asError(err, CodeEncodeFailed, "the attempt could not start")
@@ -195,7 +198,8 @@ func checkRequest(req Request) error {
 		return permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
 	}
 	for _, out := range req.Options.Outputs {
-		if _, ok := req.Keys[out]; ok != req.Options.Encrypt {
+		changes := req.Options.ChangesKeys(out)
+		if _, ok := req.Keys[out]; ok != (req.Options.Encrypt && !changes) || changes && req.PeriodKey == nil {
 			return permanent(CodeKeyUnavailable, "every output of an encrypted asset needs a content key", nil)
 		}
 	}
@@ -214,11 +218,20 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	if err != nil {
 		return nil, err
 	}
+	if err := src.clip(a.req.Options.Clip); err != nil {
+		return nil, err
+	}
 	plan, err := newPlan(src, a.req.Options)
 	if err != nil {
 		return nil, err
 	}
+	if plan, err = a.loadWatermark(ctx, plan); err != nil {
+		return nil, err
+	}
 	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
+		return nil, err
+	}
+	if err := a.req.Options.checkPeriods(plan.segments(src.Duration.Seconds())); err != nil {
 		return nil, err
 	}
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),
@@ -230,6 +243,9 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	}
 	made := a.limitTime(a.planned(src, plan), abort)
 	defer made()
+	if plan, err = a.measureLoudness(ctx, src, plan); err != nil {
+		return nil, err
+	}
 	rs := renditions(plan)
 	for _, r := range rs {
 		r.Facts.Most = src.Duration.Seconds() + tolerance(src.Duration.Seconds()) + 1
@@ -297,17 +313,25 @@ func (a *attempt) sourceURL() string { return a.loop.sourceURL() }
 
 // child runs a child process to its end and counts what it used.
 func (a *attempt) child(ctx context.Context, spec proc.Spec) (proc.Result, error) {
+	return a.childOf(ctx, stageOfTool[spec.Name], spec)
+}
+
+// childOf is child for one whose work belongs to another stage than its tool's.
+func (a *attempt) childOf(ctx context.Context, stage Stage, spec proc.Spec) (proc.Result, error) {
 	p, err := a.start(ctx, spec)
 	if err != nil {
 		return proc.Result{}, err
 	}
-	return a.wait(p, spec.Name)
+	return a.wait(p, spec.Name, stage)
 }
 
-func (a *attempt) wait(p *proc.Process, name string) (proc.Result, error) {
+// stageOfTool is the stage that a tool's work belongs to, as a rule.
+var stageOfTool = map[string]Stage{"ffprobe": StageProbe, "ffmpeg": StageEncode, "packager": StagePack}
+
+func (a *attempt) wait(p *proc.Process, name string, stage Stage) (proc.Result, error) {
 	res, err := p.Wait()
 	a.mu.Lock()
-	a.children = append(a.children, ChildUsage{Name: name, CPU: res.CPU, MaxRSS: res.MaxRSS, BytesWritten: res.BytesWritten})
+	a.children = append(a.children, ChildUsage{Name: name, Stage: stage, CPU: res.CPU, MaxRSS: res.MaxRSS, BytesWritten: res.BytesWritten})
 	a.mu.Unlock()
 	if a.memory.blames(err) {
 		a.starved.Store(true)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -59,21 +60,21 @@ func (l *lab) clear(req pipeline.Request, output, track string) string {
 	if output != pipeline.OutputTS {
 		body.Write(l.object(req, dir+"init.mp4"))
 	}
-	var iv string
+	var iv, uri string
 	for line := range strings.Lines(string(l.object(req, dir+"index.m3u8"))) {
 		line = strings.TrimSpace(line)
 		if m := keyLine.FindStringSubmatch(line); m != nil {
-			if m[1] != req.Keys[output].URI {
+			if key, ok := req.Keys[output]; ok && m[1] != key.URI {
 				l.t.Errorf("key URI is %s", m[1])
 			}
-			iv = m[2]
+			uri, iv = m[1], m[2]
 		}
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		seg := l.object(req, dir+line)
-		if key, ok := req.Keys[output]; ok && output != pipeline.OutputCMAF {
-			seg = undoAES128(l.t, key.Content.Bytes(), iv, seg)
+		if req.Options.Encrypt && output != pipeline.OutputCMAF {
+			seg = undoAES128(l.t, l.contentKey(req, output, uri).Bytes(), iv, seg)
 			iv = "" // each segment needs a line of its own
 		}
 		body.Write(seg)
@@ -99,6 +100,24 @@ func (l *lab) clear(req pipeline.Request, output, track string) string {
 		l.t.Fatalf("decrypt %s: %v\n%s", file, err, out)
 	}
 	return opened
+}
+
+// contentKey finds the key behind a key URI.
+func (l *lab) contentKey(req pipeline.Request, output, uri string) cenc.ContentKey {
+	l.t.Helper()
+	if key, ok := req.Keys[output]; ok {
+		return key.Content
+	}
+	_, text, _ := strings.Cut(uri, "?kid=")
+	kid, err := cenc.ParseKID(text)
+	if err != nil {
+		l.t.Fatalf("key URI %s: %v", uri, err)
+	}
+	key, err := req.StoredKey(l.t.Context(), kid)
+	if err != nil || key.IsZero() {
+		l.t.Fatalf("no key behind %s: %v", uri, err)
+	}
+	return key
 }
 
 func undoAES128(t *testing.T, key []byte, iv string, seg []byte) []byte {

@@ -66,8 +66,8 @@ func (p mediaPlaylist) seconds() float64 {
 }
 
 // addSegmentKeys writes an EXT-X-KEY with an explicit IV before each segment
-// (RFC 8216, 4.3.2.4). iv tells the IV of a segment by its URI.
-func addSegmentKeys(doc []byte, keyURI string, iv func(uri string) ([16]byte, bool)) ([]byte, error) {
+// (RFC 8216, 4.3.2.4). key tells the key URI and the IV of a segment by its URI.
+func addSegmentKeys(doc []byte, key func(uri string) (keyURI string, iv [16]byte, ok bool)) ([]byte, error) {
 	var out bytes.Buffer
 	var pending []string // EXTINF and what follows it, until the URI is known
 	lines := bufio.NewScanner(bytes.NewReader(doc))
@@ -79,11 +79,11 @@ func addSegmentKeys(doc []byte, keyURI string, iv func(uri string) ([16]byte, bo
 		case strings.HasPrefix(line, "#EXTINF:"), len(pending) > 0 && strings.HasPrefix(line, "#") && line != "#EXT-X-ENDLIST":
 			pending = append(pending, line)
 		case line != "" && !strings.HasPrefix(line, "#"):
-			v, ok := iv(line)
+			keyURI, iv, ok := key(line)
 			if !ok {
 				return nil, fmt.Errorf("playlist names %s, which was not made", line)
 			}
-			fmt.Fprintf(&out, "#EXT-X-KEY:METHOD=AES-128,URI=%q,IV=0x%x\n", keyURI, v)
+			fmt.Fprintf(&out, "#EXT-X-KEY:METHOD=AES-128,URI=%q,IV=0x%x\n", keyURI, iv)
 			for _, p := range pending {
 				out.WriteString(p + "\n")
 			}

@@ -24,15 +24,19 @@ type Request struct {
 	Options        Options
 	Nice           int            // priority of the children: 0 is ours, 19 the lowest
 	Light          bool           // with less memory: an attempt before ran out of it
-	Keys           map[string]Key // by output name; empty for clear outputs
+	Keys           map[string]Key // by output name; none for clear outputs and those with key periods
+
+	// PeriodKey issues the content key of a key period (from 1) of an output,
+	// while the encode runs: the same key whenever it is asked again.
+	PeriodKey func(ctx context.Context, output string, period int) (Key, error)
 
 	// LicenceURI is where EME players get the key of an encrypted cmaf output
 	// (W3C Clear Key).
 	LicenceURI string
 
-	// StoredKey reads an output's key back from the key store, for the verify
-	// gate: what viewers will get must open what was made.
-	StoredKey func(ctx context.Context, output string) (cenc.ContentKey, error)
+	// StoredKey reads a key back from the key store, for the verify gate: what
+	// viewers will get must open what was made.
+	StoredKey func(ctx context.Context, kid cenc.KID) (cenc.ContentKey, error)
 	// Progress is told of every step. It must not block.
 	Progress func(Progress)
 	Log      *slog.Logger
@@ -63,6 +67,7 @@ type StageTime struct {
 	Stage    Stage
 	Start    time.Time
 	Duration time.Duration
+	In, Out  int64 // bytes read of the source and written to the media bucket meanwhile
 }
 
 // Presentation is what an attempt made: everything is in the store, nothing
@@ -89,6 +94,7 @@ type Output struct {
 	Name           string
 	Container      string      // fmp4 or mpegts
 	Scheme         cenc.Scheme // empty: clear
+	KeyPeriods     int         // content keys, one after the other; 0: one for all
 	MasterPlaylist string      // object names relative to the prefix
 	Manifest       string      // the MPD, or empty
 	EMEPlaylist    string      // the multivariant playlist for EME players, or empty
@@ -109,6 +115,7 @@ type VideoTrack struct {
 type AudioTrack struct {
 	Output, Name, Language, Codec string
 	Default                       bool
+	GainDB                        float64 // of loudness
 	Channels, SampleRate          int
 	Bandwidth, AverageBandwidth   int64
 	Bytes                         int64
@@ -126,6 +133,7 @@ type Object struct {
 // ChildUsage is what a child process used.
 type ChildUsage struct {
 	Name         string // ffmpeg, ffprobe, packager
+	Stage        Stage  // that its work belongs to
 	CPU          time.Duration
 	MaxRSS       int64 // bytes
 	BytesWritten int64 // to block devices, as the kernel counts

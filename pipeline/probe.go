@@ -22,9 +22,11 @@ type Source struct {
 	ETag     string        // pins every range read
 	Demuxer  string        // ffmpeg's name of the container, from our own sniff
 	Start    time.Duration // of the container's clock
-	Duration time.Duration // of the longest stream that is used
+	Duration time.Duration // of the longest stream that is used, of its clip
+	From     time.Duration // where the clip begins
 	Video    VideoSource
 	Audio    []AudioSource
+	Text     []TextSource
 }
 
 // VideoSource is the video stream that is used.
@@ -252,8 +254,10 @@ type probeStream struct {
 	Packets     string `json:"nb_read_packets"`
 	Frames      string `json:"nb_frames"`
 	Disposition struct {
-		Default     int `json:"default"`
-		AttachedPic int `json:"attached_pic"`
+		Default         int `json:"default"`
+		AttachedPic     int `json:"attached_pic"`
+		Forced          int `json:"forced"`
+		HearingImpaired int `json:"hearing_impaired"`
 	} `json:"disposition"`
 	Tags         map[string]string `json:"tags"`
 	SideDataList []struct {
@@ -278,6 +282,8 @@ func parseProbe(doc []byte) (*Source, error) {
 			if video == nil || video.Disposition.Default == 0 && s.Disposition.Default == 1 {
 				video = s
 			}
+		case s.CodecType == "subtitle":
+			src.Text = append(src.Text, textSource(s))
 		case s.CodecType == "audio" && s.Channels > 0 && s.CodecName != "":
 			rate, _ := strconv.Atoi(s.SampleRate)
 			src.Audio = append(src.Audio, AudioSource{

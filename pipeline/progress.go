@@ -23,6 +23,7 @@ type tracker struct {
 	tell   func(Progress)
 	now    func() time.Time
 	stages []StageTime
+	moved  func() (in, out int64) // bytes so far; nil: nobody counts
 	last   Progress
 }
 
@@ -38,7 +39,8 @@ func (t *tracker) enter(s Stage, percent float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closeStage()
-	t.stages = append(t.stages, StageTime{Stage: s, Start: t.now()})
+	in, out := t.counts()
+	t.stages = append(t.stages, StageTime{Stage: s, Start: t.now(), In: -in, Out: -out})
 	t.last = Progress{Stage: s, Percent: percent, ETA: -1}
 	t.tell(t.last)
 }
@@ -73,8 +75,17 @@ func (t *tracker) finish() []StageTime {
 
 func (t *tracker) closeStage() {
 	if n := len(t.stages); n > 0 && t.stages[n-1].Duration == 0 {
-		t.stages[n-1].Duration = t.now().Sub(t.stages[n-1].Start)
+		in, out := t.counts()
+		s := &t.stages[n-1]
+		s.Duration, s.In, s.Out = t.now().Sub(s.Start), s.In+in, s.Out+out
 	}
+}
+
+func (t *tracker) counts() (in, out int64) {
+	if t.moved == nil {
+		return 0, 0
+	}
+	return t.moved()
 }
 
 // readProgress reads ffmpeg's `-progress` lines until the pipe ends and calls

@@ -24,7 +24,7 @@ func (a *attempt) publish(ctx context.Context, done *packed) (*Presentation, err
 		as := formats[output]
 		out := Output{Name: output, Container: as.container, MasterPlaylist: as.master, Manifest: as.manifest}
 		if a.req.Options.Encrypt {
-			out.Scheme = a.req.Options.SchemeOf(output)
+			out.Scheme, out.KeyPeriods = a.req.Options.SchemeOf(output), a.sink.keys.periods(output)
 		}
 		if a.req.Options.protectionOf(output, a.req.Keys[output]) != nil {
 			out.EMEPlaylist = masterEME
@@ -80,7 +80,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 		})
 		p.Audio = append(p.Audio, AudioTrack{
 			Output: out.Name, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
-			Default: r.Audio.Default, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
+			Default: r.Audio.Default, GainDB: r.Audio.GainDB, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
 			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
 		})
 	}

@@ -67,7 +67,7 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	reading.Add(len(rs))
 	group.Go(func() error {
 		defer close(judged)
-		_, err := a.wait(encoder, "ffmpeg")
+		_, err := a.wait(encoder, "ffmpeg", StageEncode)
 		encodeEnd = time.Now()
 		reading.Wait()
 		if err := a.encoderVerdict(ctx, err, begun.Load()); err != nil {
@@ -146,7 +146,7 @@ func (a *attempt) startPackagers(ctx context.Context, plan Plan, rs []*rendition
 			return nil, err
 		}
 		group.Go(func() error {
-			if _, err := a.wait(p, "packager"); err != nil {
+			if _, err := a.wait(p, "packager", StagePack); err != nil {
 				return fail(transient(CodePackFailed, "the packager failed", err))
 			}
 			return nil
@@ -186,6 +186,14 @@ func (a *attempt) startEncoder(ctx context.Context, src *Source, plan Plan, rs [
 		} else {
 			streams = append(streams, r)
 		}
+	}
+	if plan.Watermark != nil {
+		f, merr := memoryFile("watermark", a.watermark)
+		if merr != nil {
+			closeFiles(append(append(theirs, streams...), progress))
+			return nil, nil, nil, transient(CodeEncodeFailed, "the encoder could not start", merr)
+		}
+		theirs = append(theirs, f)
 	}
 	p, err = a.start(ctx, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Files: theirs,

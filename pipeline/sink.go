@@ -24,6 +24,7 @@ const maxObject = 64 << 20
 type segment struct {
 	Output, Track string
 	Number        int
+	Key           Key      // zero: clear
 	IV            [16]byte // aes-128 only
 	IVs           ivRange  // cenc only
 	Frames        int64    // pictures; 0 for audio in ts
@@ -40,7 +41,7 @@ type segment struct {
 // counts. They stay in memory until the segments are durable.
 type sink struct {
 	options Options
-	keys    map[string]Key
+	keys    *contentKeys
 	room    *budget
 	dog     *watchdog
 	upload  func(seg *segment, body []byte, held int64) // returns at once; releases what is held when it is done
@@ -52,7 +53,7 @@ type sink struct {
 	segments map[string]*segment
 }
 
-func newSink(options Options, keys map[string]Key, dog *watchdog, limit int64) *sink {
+func newSink(options Options, keys *contentKeys, dog *watchdog, limit int64) *sink {
 	return &sink{options: options, keys: keys, dog: dog, room: newBudget(limit), docs: map[string][]byte{}, segments: map[string]*segment{}}
 }
 
@@ -81,8 +82,8 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.room.release(held)
 		panic(http.ErrAbortHandler)
 	}
-	if err := s.take(name, body, held); err != nil {
-		s.abort(transient(CodePackFailed, "the packager wrote an unexpected object", err))
+	if err := s.take(r.Context(), name, body, held); err != nil {
+		s.abort(asError(err, CodePackFailed, "the packager wrote an unexpected object"))
 		http.Error(w, "refused", http.StatusBadRequest)
 	}
 }
@@ -112,7 +113,7 @@ func (s *sink) gather(r io.Reader) (body []byte, held int64, err error) {
 }
 
 // take sorts an object by its name.
-func (s *sink) take(name string, body []byte, held int64) error {
+func (s *sink) take(ctx context.Context, name string, body []byte, held int64) error {
 	number, isSegment := segmentNumber(name)
 	if !isSegment {
 		s.room.release(held) // small and bounded by the number of renditions
@@ -124,8 +125,12 @@ func (s *sink) take(name string, body []byte, held int64) error {
 	track := path.Dir(name)
 	output, trackName, _ := strings.Cut(track, "/")
 	seg := &segment{Output: output, Track: trackName, Number: number}
-	key, encrypted := s.keys[output]
 	var err error
+	if seg.Key, err = s.keys.of(ctx, output, number); err != nil {
+		s.room.release(held)
+		return err
+	}
+	encrypted := !seg.Key.KID.IsZero()
 	switch {
 	case path.Ext(name) == ".m4s":
 		seg.Frames, err = segmentFrames(body, func(moof *mp4.MoofBox) error {
@@ -138,7 +143,7 @@ func (s *sink) take(name string, body []byte, held int64) error {
 		seg.Frames, err = tsPictures(body, func([]byte) {})
 	}
 	if err == nil && encrypted && formats[output].sealed {
-		body, seg.IV, err = sealSegment(key.Content, body)
+		body, seg.IV, err = sealSegment(seg.Key.Content, body)
 	}
 	if err != nil {
 		s.room.release(held)

@@ -112,6 +112,13 @@ func TestOptions(t *testing.T) {
 		{"codec twice", func(o *pipeline.Options) { o.Codecs = []string{"av1", "av1"} }, "twice"},
 		{"ts without h264", func(o *pipeline.Options) { o.Codecs = []string{"av1"} }, "carries h264 only"},
 		{"unknown passthrough", func(o *pipeline.Options) { o.Passthrough = "on" }, "use auto or off"},
+		{"a clip backwards", func(o *pipeline.Options) { o.Clip = &pipeline.Clip{Start: 5, End: 4} }, "options.clip is from 5 to 4 s"},
+		{"deafening", func(o *pipeline.Options) { o.Loudness = &pipeline.Loudness{LUFS: 3} }, "options.loudness is 3 LUFS"},
+		{"a watermark of nothing", func(o *pipeline.Options) { o.Watermark = &pipeline.Watermark{} }, "watermark.source is missing"},
+		{"a watermark nowhere", func(o *pipeline.Options) { o.Watermark = &pipeline.Watermark{Source: "a", Position: "left"} }, "use one of top-left"},
+		{"an invisible watermark", func(o *pipeline.Options) {
+			o.Watermark = &pipeline.Watermark{Source: "a", Position: "center"}
+		}, "opacity is 0"},
 		{"odd segments", func(o *pipeline.Options) { o.SegmentSeconds = 5 }, "segment_seconds is 5"},
 		{"long segments", func(o *pipeline.Options) { o.SegmentSeconds = 14 }, "segment_seconds is 14"},
 	} {
@@ -169,6 +176,9 @@ func TestArguments(t *testing.T) {
 		"encode-light": pipeline.EncodeArgs(src, pipeline.Light(plan), source, 3, 4),
 		"encode-hdr":   pipeline.EncodeArgs(hdr, hdrPlan, source, 3, 4),
 		"cover":        pipeline.CoverArgs(src, source, 2*time.Second, 24),
+		"preview":      pipeline.PreviewArgs(src, source, pipeline.Preview{Width: 320, FPS: 10, Format: "webp"}, 2*time.Second, 3*time.Second),
+		"preview-gif":  pipeline.PreviewArgs(src, source, pipeline.Preview{Width: 320, FPS: 10, Format: "gif"}, 0, 3*time.Second),
+		"storyboard":   pipeline.BoardArgs(src, source, pipeline.Storyboard{Width: 160, Interval: 2}, true, 3),
 		"pack-cbcs":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, pipeline.Protect(opt, key)),
 		"pack-cenc":    pipeline.PackArgs("cmaf", rs, plan, sink, 3, pipeline.Protect(cencOpt, key)),
 		"pack-clear":   pipeline.PackArgs("cmaf", rs, plan, sink, 3, nil),

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -17,6 +18,7 @@ type uploader struct {
 	dog    *watchdog
 	prefix string // key prefix with its trailing slash
 	slots  chan struct{}
+	bytes  atomic.Int64 // durable, those of objects that were written twice too
 
 	mu        sync.Mutex
 	inventory map[string]Object
@@ -48,6 +50,7 @@ func (u *uploader) put(ctx context.Context, obj Object, body []byte) error {
 	if err != nil {
 		return transient(CodeStoreUnavailable, "the object store did not take an object", err)
 	}
+	u.bytes.Add(obj.Size)
 	u.mu.Lock()
 	u.inventory[obj.Name], u.etags[obj.Name] = obj, info.ETag
 	u.mu.Unlock()

@@ -27,13 +27,9 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 	if len(segs) == 0 {
 		return nil
 	}
-	stored := map[string]cenc.ContentKey{}
-	for output := range a.req.Keys {
-		key, err := a.req.StoredKey(ctx, output)
-		if err != nil {
-			return transient(CodeKeyUnavailable, "the content key could not be read back", err)
-		}
-		stored[output] = key
+	stored, err := a.storedKeys(ctx, segs)
+	if err != nil {
+		return err
 	}
 	files := make([]*os.File, len(segs)) // clear, in memory
 	group, gctx := errgroup.WithContext(ctx)
@@ -44,8 +40,7 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 			if err != nil {
 				return err
 			}
-			key, encrypted := stored[seg.Output]
-			clear, err := a.open(seg, body, key, encrypted)
+			clear, err := a.open(seg, body, stored[seg.Key.KID])
 			if err == nil {
 				err = a.samePictures(seg, clear)
 			}
@@ -63,6 +58,23 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 		return err
 	}
 	return a.decode(ctx, segs, files, nice)
+}
+
+// storedKeys reads back the keys of segments.
+func (a *attempt) storedKeys(ctx context.Context, segs []*segment) (map[cenc.KID]cenc.ContentKey, error) {
+	stored := map[cenc.KID]cenc.ContentKey{}
+	for _, seg := range segs {
+		kid := seg.Key.KID
+		if _, known := stored[kid]; known || kid.IsZero() {
+			continue
+		}
+		key, err := a.req.StoredKey(ctx, kid)
+		if err != nil {
+			return nil, transient(CodeKeyUnavailable, "the content key could not be read back", err)
+		}
+		stored[kid] = key
+	}
+	return stored, nil
 }
 
 // parallelChecks bounds the segments that are read back at once.
@@ -113,8 +125,8 @@ func (a *attempt) fetchBack(ctx context.Context, seg *segment) ([]byte, error) {
 
 // open returns what a player would decode: of fMP4 the init segment and the
 // segment in one, in the clear.
-func (a *attempt) open(seg *segment, body []byte, key cenc.ContentKey, encrypted bool) ([]byte, error) {
-	as := formats[seg.Output]
+func (a *attempt) open(seg *segment, body []byte, key cenc.ContentKey) ([]byte, error) {
+	as, encrypted := formats[seg.Output], !seg.Key.KID.IsZero()
 	if encrypted && as.sealed {
 		var err error
 		if body, err = openSegment(key, seg.IV, body); err != nil {
@@ -185,7 +197,7 @@ func decodeArgs(segs []*segment) []string {
 // closes the files.
 func (a *attempt) decode(ctx context.Context, segs []*segment, files []*os.File, nice int) error {
 	var out bytes.Buffer
-	_, err := a.child(ctx, proc.Spec{
+	_, err := a.childOf(ctx, StageVerify, proc.Spec{
 		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files, Nice: nice,
 		Stdout: &limitedBuffer{Buffer: &out, left: 16 << 20},
 	})

@@ -24,7 +24,7 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 		errors.As(err, &why) // ParseSubmission has no other errors
 		return refuse(why)
 	}
-	if sub.Part == nil {
+	if sub.Queue != QueueParts {
 		sub.Queue = queue
 	}
 	// A task may have no retries left, so waiting here is safer than asking

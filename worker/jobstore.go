@@ -221,9 +221,17 @@ func (s *JobStore) RecordRefused(ctx context.Context, sub Submission, id string,
 func (s Submission) row(id string) []any {
 	kind, name := s.part()
 	return []any{
-		id, s.Type, s.Queue, s.Hash, s.Source, s.stored(), s.Part == nil && s.Options.Encrypt, s.CallbackURL,
+		id, s.jobType(), s.Queue, s.Hash, s.Source, s.stored(), s.Part == nil && !s.DryRun && s.Options.Encrypt, s.CallbackURL,
 		s.Digest[:], kind, name, s.Metadata,
 	}
+}
+
+// jobType is the type of the job that a submission becomes.
+func (s Submission) jobType() string {
+	if s.DryRun {
+		return TypePlan
+	}
+	return s.Type
 }
 
 // newID returns a job id that sorts by time of submission.

@@ -148,7 +148,7 @@ func (h *house) claim(job Job) (Job, PublishRequest) {
 		h.t.Fatal(err)
 	}
 	return job, PublishRequest{
-		Fence: job.Fence(), Hash: job.Hash, Encrypted: options.Encrypt, Keys: int64(len(keys)), First: !published,
+		Fence: job.Fence(), Hash: job.Hash, Encrypted: options.Encrypt, Keys: keys.count(), First: !published,
 		Objects: somePresentation().Objects, Results: json.RawMessage(`{"a":1}`),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/keystore"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -447,5 +448,54 @@ func TestRunSaysThatRedisIsAway(t *testing.T) {
 	}
 	if err := w.Run(context.Background()); err == nil {
 		t.Error("Run without Redis")
+	}
+}
+
+// With key periods an attempt has its keys issued while it runs: under tracks
+// of their own, insert-only, each with a URI of its own, and none of them the
+// title's default; all are active once it is published.
+func TestKeyPeriodsAreIssuedWhileTheAttemptRuns(t *testing.T) {
+	h := newHouse(t)
+	d, _ := h.dispatcher(nil)
+	p := newScript()
+	h.worker(p, func(c *Config) { c.Wake = d.Wake })
+	job := h.submit(request(1, `{"outputs":["ts"],"key_period_seconds":60}`))
+	d.Wake()
+	c := p.next(t)
+	if len(c.req.Keys) != 0 || c.req.Options.KeyPeriodSeconds != 60 {
+		t.Errorf("keys %d, options %+v", len(c.req.Keys), c.req.Options)
+	}
+	var keys []pipeline.Key
+	for _, period := range []int{1, 2, 1, 30} {
+		key, err := c.req.PeriodKey(c.ctx, "ts", period)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored, err := c.req.StoredKey(c.ctx, key.KID); err != nil || !stored.Equal(key.Content) {
+			t.Errorf("stored key of period %d: %v", period, err)
+		}
+		if want := "https://v.example/api/key/" + job.Hash + "?kid=" + key.KID.String(); key.URI != want {
+			t.Errorf("key URI %s", key.URI)
+		}
+		keys = append(keys, key)
+	}
+	if keys[0].KID != keys[2].KID || !keys[0].Content.Equal(keys[2].Content) {
+		t.Error("the first period got another key when it was asked for again")
+	}
+	if keys[0].KID == keys[1].KID || keys[0].Content.Equal(keys[1].Content) || keys[1].KID == keys[3].KID {
+		t.Error("two periods have one key")
+	}
+	if _, err := h.keys.Served(t.Context(), job.Hash, &keys[0].KID); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("a key is served before it is published: %v", err)
+	}
+	c.succeed()
+	h.await(job.ID, StateSucceeded)
+	for _, key := range keys {
+		if got, err := h.keys.Served(t.Context(), job.Hash, &key.KID); err != nil || !got.Content.Equal(key.Content) || !strings.HasPrefix(got.Track, "ts-p00") {
+			t.Errorf("key of track %q: %v", got.Track, err)
+		}
+	}
+	if _, err := h.keys.Served(t.Context(), job.Hash, nil); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("one period's key is the title's default: %v", err)
 	}
 }

@@ -19,7 +19,9 @@ const QueueParts = "parts"
 
 // The task types of parts.
 const (
-	TypeCover = "video:cover"
+	TypeCover      = "video:cover"
+	TypePreview    = "video:preview"
+	TypeStoryboard = "video:storyboard"
 )
 
 // PartMaker makes parts; pipeline.Runner has it.
@@ -43,11 +45,14 @@ type partKind struct {
 
 // partKinds is the table, by task type.
 var partKinds = map[string]partKind{
-	TypeCover: {kind: "cover", field: "cover", byDefault: true, parse: parseCover, load: loadAs[pipeline.Cover]},
+	TypeCover:      {kind: "cover", field: "cover", byDefault: true, parse: parseCover, load: loadAs[pipeline.Cover]},
+	TypePreview:    {kind: "preview", field: "preview", byDefault: true, parse: parsePreview, load: loadAs[pipeline.Preview]},
+	TypeStoryboard: {kind: "storyboard", field: "storyboard", byDefault: true, parse: parseStoryboard, load: loadAs[pipeline.Storyboard]},
+	TypeText:       {kind: pipeline.TextKind, field: "text", byDefault: true, afterFilm: true, parse: parseText, load: loadText},
 }
 
 // partOrder is the order in which video:full asks for parts.
-var partOrder = []string{TypeCover}
+var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText}
 
 func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 	var p P
@@ -62,6 +67,25 @@ func parseCover(r *reader) pipeline.Part {
 	r.only("time")
 	r.number("time", &c.Time)
 	return c
+}
+
+func parsePreview(r *reader) pipeline.Part {
+	var p pipeline.Preview
+	r.only("start", "length", "width", "fps", "format")
+	r.number("start", &p.Start)
+	r.decimal("length", &p.Length)
+	r.whole("width", &p.Width)
+	r.whole("fps", &p.FPS)
+	r.text("format", &p.Format)
+	return p
+}
+
+func parseStoryboard(r *reader) pipeline.Part {
+	var s pipeline.Storyboard
+	r.only("interval", "width")
+	r.decimal("interval", &s.Interval)
+	r.whole("width", &s.Width)
+	return s
 }
 
 // PartSubmission is the part that a submission asks for.
@@ -79,6 +103,7 @@ func parsePart(taskType string, options *reader) (PartSubmission, *RequestError)
 	if options.err != nil {
 		return p, options.err
 	}
+	p.named("")
 	return p, optionsFault(p.Part.Validate(), options.path)
 }
 
@@ -126,12 +151,12 @@ func parseFull(r *reader, s *Submission) *RequestError {
 		}
 		s.Parts = append(s.Parts, part)
 	}
-	return nil
+	return parseTracks(r, s)
 }
 
 // fullFields are the names of video:full's options.
 func fullFields() []string {
-	names := []string{"transcode"}
+	names := []string{"transcode", trackField}
 	for _, taskType := range partOrder {
 		names = append(names, partKinds[taskType].field)
 	}
@@ -147,11 +172,19 @@ func (s Submission) fullWire() map[string]any {
 			wire[field] = false
 		}
 	}
+	var tracks []pipeline.Text
 	for _, p := range s.Parts {
+		if t, ok := trackOf(p.Part); ok {
+			tracks = append(tracks, t)
+			continue
+		}
 		kind := partKinds[p.Type]
 		if options, _ := json.Marshal(p.Part); !kind.byDefault || string(options) != "{}" {
 			wire[kind.field] = p.Part
 		}
+	}
+	if len(tracks) > 0 {
+		wire[trackField] = tracks
 	}
 	return wire
 }
@@ -170,14 +203,31 @@ func (s Submission) child(p PartSubmission) Submission {
 	c := Submission{
 		Type: p.Type, Queue: QueueParts, Hash: s.Hash, Source: s.Source, CallbackURL: s.CallbackURL, Metadata: s.Metadata, Part: &p,
 	}
+	if t, ok := trackOf(p.Part); ok && t.Source != "" {
+		c.Source = t.Source
+	}
 	c.Digest = c.digest()
 	return c
 }
 
 // stored is what the job row keeps of the options.
 func (s Submission) stored() any {
-	if s.Part != nil {
+	switch {
+	case s.Part != nil:
 		return s.Part.Part
+	case s.DryRun:
+		return s.planOptions()
+	}
+	return s.Options
+}
+
+// wireOptions is the canonical spelling of the options.
+func (s Submission) wireOptions() any {
+	switch {
+	case s.Part != nil:
+		return s.Part.Part
+	case s.Type == TypeFull:
+		return s.fullWire()
 	}
 	return s.Options
 }

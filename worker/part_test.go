@@ -192,7 +192,7 @@ func TestPartFailsAlone(t *testing.T) {
 	h.invariants()
 }
 
-const coverOnly = `,"options":{}`
+const coverOnly = `,"options":{"preview":false,"storyboard":false,"text":false}`
 
 // Cancelling a film cancels its parts, and trying it again makes both again.
 func TestPartsAreCancelledAndRetried(t *testing.T) {
@@ -354,12 +354,12 @@ func TestParseParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, same := range []string{`{"transcode":{}}`, `{"cover":true}`, `{"cover":{}}`} {
+	for _, same := range []string{`{"transcode":{}}`, `{"cover":true}`, `{"cover":{}}`, `{"preview":true,"storyboard":{}}`} {
 		if s, err := parse(same); err != nil || s.Digest != plain.Digest {
 			t.Errorf("%s is another request: %v", same, err)
 		}
 	}
-	for _, other := range []string{`{"cover":false}`, `{"cover":{"time":0}}`} {
+	for _, other := range []string{`{"cover":false}`, `{"cover":{"time":0}}`, `{"preview":{"format":"gif"}}`, `{"storyboard":{"interval":2}}`, `{"storyboard":false}`} {
 		s, err := parse(other)
 		if err != nil || s.Digest == plain.Digest {
 			t.Errorf("%s is the same request: %v", other, err)
@@ -369,10 +369,15 @@ func TestParseParts(t *testing.T) {
 		}
 	}
 	for bad, names := range map[string]string{
-		`{"cover":null}`:        `"options.cover"`,
-		`{"cover":1}`:           `"options.cover"`,
-		`{"cover":{"time":-1}}`: "options.cover.time",
-		`{"cover":{"x":1}}`:     `"options.cover.x"`,
+		`{"cover":null}`:                  `"options.cover"`,
+		`{"cover":1}`:                     `"options.cover"`,
+		`{"cover":{"time":-1}}`:           "options.cover.time",
+		`{"cover":{"x":1}}`:               `"options.cover.x"`,
+		`{"preview":{"fps":99}}`:          "options.preview.fps",
+		`{"preview":{"length":"3"}}`:      `"options.preview.length"`,
+		`{"preview":{"format":"avi"}}`:    "options.preview.format",
+		`{"storyboard":{"interval":0.1}}`: "options.storyboard.interval",
+		`{"storyboard":{"width":9999}}`:   "options.storyboard.width",
 	} {
 		if _, err := parse(bad); err == nil || !strings.Contains(err.Error(), names) {
 			t.Errorf("%s: %v", bad, err)

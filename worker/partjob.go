@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/sealcast/sealcast/pipeline"
 )
@@ -19,7 +18,11 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if err != nil {
 		return err
 	}
-	a.part, err = a.w.cfg.Parts.MakePart(working, a.partRequest(part, reporter))
+	req := a.partRequest(part, reporter)
+	if req.Film, err = a.film(working); err != nil {
+		return err
+	}
+	a.part, err = a.w.cfg.Parts.MakePart(working, req)
 	if err != nil {
 		return err
 	}
@@ -66,13 +69,16 @@ func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMess
 	root := baseURL + "/stream/" + job.Hash + "/"
 	urls := map[string]string{}
 	for _, o := range made.Objects {
-		urls[o.Name] = root + o.Name
+		if !segmentOfText(job.PartKind, o.Name) {
+			urls[o.Name] = root + o.Name
+		}
 	}
 	r := map[string]any{}
 	maps.Copy(r, made.Facts)
 	maps.Copy(r, map[string]any{
 		"hash": job.Hash, "urls": urls, "duration_seconds": made.Duration.Seconds(), "source_bytes": made.SourceBytes,
 		"bytes": made.Bytes, "objects": len(made.Objects), "stages": stageResults(made.Stages),
+		"actuals": actualsOf(made.Duration, made.Stages, made.Children),
 	})
 	return json.Marshal(r)
 }
@@ -80,7 +86,7 @@ func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMess
 func stageResults(stages []pipeline.StageTime) []stageResult {
 	out := []stageResult{}
 	for _, s := range stages {
-		out = append(out, stageResult{s.Stage, s.Start.UTC(), s.Duration.Round(time.Microsecond).Seconds()})
+		out = append(out, stageResult{s.Stage, s.Start.UTC(), s.Duration.Seconds()})
 	}
 	return out
 }

@@ -130,6 +130,9 @@ func (s *JobStore) PartObject(ctx context.Context, hash, name string) (prefix st
 // submitParts records what a job asks for beside its film, and the jobs of the
 // parts that need nothing but the source.
 func submitParts(ctx context.Context, tx pgx.Tx, parent Job, sub Submission) error {
+	if sub.DryRun {
+		return nil
+	}
 	for i, p := range sub.Parts {
 		child := sub.child(p)
 		child.ParentID = parent.ID

@@ -8,14 +8,11 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
 
-	"github.com/sealcast/sealcast/internal/cenc"
-	"github.com/sealcast/sealcast/keystore"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -107,7 +104,10 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 
 // process is the recipe of an attempt.
 func (a *attempt) process(held, working context.Context, reporter *reporter, rest func()) error {
-	if a.job.PartKind != "" {
+	switch {
+	case a.job.Type == TypePlan:
+		return a.processPlan(held, working, reporter, rest)
+	case a.job.PartKind != "":
 		return a.processPart(held, working, reporter, rest)
 	}
 	return a.processFilm(held, working, reporter, rest)
@@ -131,7 +131,7 @@ func (a *attempt) processFilm(held, working context.Context, reporter *reporter,
 		return err
 	}
 	// A shutdown waits for the publication: it takes a moment, and the work is done.
-	results, err := buildResults(a.w.cfg.BaseURL, a.job.Hash, a.made, keys)
+	results, err := buildResults(a.w.cfg.BaseURL, a.job.Hash, a.made, keys.first())
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
 	}
@@ -141,40 +141,11 @@ func (a *attempt) processFilm(held, working context.Context, reporter *reporter,
 	}
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
-		Keys: int64(len(keys)), First: !published, Objects: a.made.Objects, Results: results,
+		Keys: keys.count(), First: !published, Objects: a.made.Objects, Results: results,
 		Retention: a.w.cfg.KeyRetention,
 		Poster:    a.w.cfg.BaseURL + "/stream/" + a.job.Hash + "/" + pipeline.CoverName,
 		Source:    verifiedSource(a.job.Source, a.made.SourceETag, a.made.SourceVerified),
 	})
-}
-
-// issueKeys gets a content key for every output: one key never serves two
-// cipher modes. The first output of an asset's first publication owns the bare
-// key URI; every other key is asked for by its KID.
-func (a *attempt) issueKeys(ctx context.Context, options pipeline.Options, published bool) (map[string]keystore.Key, error) {
-	if !options.Encrypt {
-		return nil, nil
-	}
-	keys := make(map[string]keystore.Key, len(options.Outputs))
-	first := !published
-	for _, output := range pipeline.Outputs {
-		if !slices.Contains(options.Outputs, output) {
-			continue
-		}
-		req := keystore.Request{
-			Hash: a.job.Hash, JobID: a.job.ID, Attempt: a.job.Attempt, Track: output,
-			Scheme: options.SchemeOf(output), KeyURI: a.w.cfg.BaseURL + "/api/key/" + a.job.Hash, Default: first,
-		}
-		if !first {
-			req.KeyURI += "?kid=" + keystore.KIDPlaceholder
-		}
-		key, err := a.w.cfg.Keys.Issue(ctx, req)
-		if err != nil {
-			return nil, fmt.Errorf("issue the content key of %s: %w", output, err)
-		}
-		keys[output], first = key, false
-	}
-	return keys, nil
 }
 
 // largeNice is the priority of the children of large jobs: who waits for a
@@ -182,7 +153,7 @@ func (a *attempt) issueKeys(ctx context.Context, options pipeline.Options, publi
 // no way to share cores: the encoder's output depends on it.
 const largeNice = 5
 
-func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key, reporter *reporter) pipeline.Request {
+func (a *attempt) request(options pipeline.Options, keys *issuedKeys, reporter *reporter) pipeline.Request {
 	if a.job.Failures > 0 && !a.job.Light {
 		// The source may only look as if it conforms; light attempts copy all
 		// the more, for it takes less memory.
@@ -197,18 +168,15 @@ func (a *attempt) request(options pipeline.Options, keys map[string]keystore.Key
 	if a.job.Queue == QueueLarge {
 		req.Nice = largeNice
 	}
-	if len(keys) == 0 {
+	if !options.Encrypt {
 		return req
 	}
 	req.LicenceURI = a.w.cfg.BaseURL + "/api/license/clearkey/" + a.job.Hash
-	req.Keys = make(map[string]pipeline.Key, len(keys))
-	for output, k := range keys {
-		req.Keys[output] = pipeline.Key{KID: k.KID, Content: k.Content, URI: k.KeyURI}
+	req.Keys = make(map[string]pipeline.Key, len(keys.fixed))
+	for output, k := range keys.fixed {
+		req.Keys[output] = pipelineKey(k)
 	}
-	req.StoredKey = func(ctx context.Context, output string) (cenc.ContentKey, error) {
-		k, err := a.w.cfg.Keys.Get(ctx, a.job.Hash, keys[output].KID)
-		return k.Content, err
-	}
+	req.PeriodKey, req.StoredKey = keys.forPeriod, keys.stored
 	return req
 }
 

@@ -24,6 +24,42 @@ type results struct {
 	// PassthroughRefused says why the source's own pictures are no rendition.
 	PassthroughRefused string        `json:"passthrough_refused,omitempty"`
 	Stages             []stageResult `json:"stages"`
+	Actuals            actuals       `json:"actuals"`
+}
+
+// actuals is what the attempt that succeeded used, so that anybody can bill by
+// it. CPU seconds are those of its children.
+type actuals struct {
+	MediaSeconds float64       `json:"media_seconds"`
+	CPUSeconds   float64       `json:"cpu_seconds"`
+	BytesIn      int64         `json:"bytes_in"`  // read of the source, what was read twice twice
+	BytesOut     int64         `json:"bytes_out"` // written to the media bucket
+	Stages       []stageActual `json:"stages"`
+}
+
+type stageActual struct {
+	Stage      pipeline.Stage `json:"stage"`
+	Seconds    float64        `json:"seconds"`
+	CPUSeconds float64        `json:"cpu_seconds"`
+	BytesIn    int64          `json:"bytes_in"`
+	BytesOut   int64          `json:"bytes_out"`
+}
+
+func actualsOf(media time.Duration, stages []pipeline.StageTime, children []pipeline.ChildUsage) actuals {
+	a := actuals{MediaSeconds: media.Seconds(), Stages: []stageActual{}}
+	cpu := map[pipeline.Stage]time.Duration{}
+	var all time.Duration
+	for _, c := range children {
+		cpu[c.Stage] += c.CPU
+		all += c.CPU
+	}
+	a.CPUSeconds = all.Seconds()
+	for _, s := range stages {
+		a.BytesIn += s.In
+		a.BytesOut += s.Out
+		a.Stages = append(a.Stages, stageActual{s.Stage, s.Duration.Seconds(), cpu[s.Stage].Seconds(), s.In, s.Out})
+	}
+	return a
 }
 
 type streamingResult struct {
@@ -66,7 +102,8 @@ type audioResult struct {
 	Default          bool    `json:"default"`
 	Codec            string  `json:"codec"`
 	Channels         int     `json:"channels"`
-	SampleRate       int     `json:"sample_rate"` // Hz
+	SampleRate       int     `json:"sample_rate"`       // Hz
+	GainDB           float64 `json:"gain_db,omitempty"` // of options.loudness
 	Bandwidth        int64   `json:"bandwidth"`
 	AverageBandwidth int64   `json:"average_bandwidth"`
 	Bytes            int64   `json:"bytes"`
@@ -89,6 +126,7 @@ type encryptionResult struct {
 type outputKeyResult struct {
 	Name string `json:"name"`
 	keyResult
+	Keys int `json:"keys,omitempty"` // with key periods: how many; the one above is the first
 }
 
 type stageResult struct {
@@ -105,6 +143,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 		Hash: hash, DurationSeconds: p.Duration.Seconds(), SourceBytes: p.SourceBytes,
 		Bytes: p.Bytes, Objects: len(p.Objects), PassthroughRefused: p.NotCopied,
 		Streaming:   streamingResult{Protocol: "hls", Encrypted: len(keys) > 0, Outputs: []outputResult{}},
+		Actuals:     actualsOf(p.Duration, p.Stages, p.Children),
 		VideoTracks: []videoResult{}, AudioTracks: []audioResult{}, Stages: []stageResult{},
 	}
 	url := func(base, name string) string {
@@ -122,7 +161,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 			if r.Encryption == nil {
 				r.Encryption = &encryptionResult{keyResult: publicPart(key)}
 			}
-			r.Encryption.Outputs = append(r.Encryption.Outputs, outputKeyResult{o.Name, publicPart(key)})
+			r.Encryption.Outputs = append(r.Encryption.Outputs, outputKeyResult{o.Name, publicPart(key), o.KeyPeriods})
 		}
 	}
 	if len(r.Streaming.Outputs) > 0 {
@@ -140,7 +179,7 @@ func buildResults(baseURL, hash string, p *pipeline.Presentation, keys map[strin
 	for _, a := range p.Audio {
 		r.AudioTracks = append(r.AudioTracks, audioResult{
 			Output: a.Output, Name: a.Name, Language: a.Language, Default: a.Default, Codec: a.Codec,
-			Channels: a.Channels, SampleRate: a.SampleRate, Bandwidth: a.Bandwidth,
+			GainDB: a.GainDB, Channels: a.Channels, SampleRate: a.SampleRate, Bandwidth: a.Bandwidth,
 			AverageBandwidth: a.AverageBandwidth, Bytes: a.Bytes, DurationSeconds: a.Duration.Seconds(),
 		})
 	}

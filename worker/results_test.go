@@ -37,7 +37,10 @@ func somePresentation() *pipeline.Presentation {
 			{Name: "master.m3u8", Size: 7, SHA256: [32]byte{1}, ContentType: "application/vnd.apple.mpegurl"},
 			{Name: "v/1.m4s", Size: 770, SHA256: [32]byte{2}, ContentType: "video/iso.segment"},
 		},
-		Stages: []pipeline.StageTime{{Stage: pipeline.StageProbe, Start: start, Duration: 1500 * time.Millisecond}},
+		Stages: []pipeline.StageTime{{Stage: pipeline.StageProbe, Start: start, Duration: 1500 * time.Millisecond, In: 100, Out: 200}},
+		Children: []pipeline.ChildUsage{
+			{Name: "ffprobe", Stage: pipeline.StageProbe, CPU: 250 * time.Millisecond}, {Name: "ffmpeg", Stage: pipeline.StageEncode, CPU: 2 * time.Second},
+		},
 	}
 }
 

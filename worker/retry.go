@@ -66,7 +66,7 @@ func retry(ctx context.Context, tx pgx.Tx, id, delivery string) (Job, error) {
 	if err := tx.QueryRow(ctx, `SELECT encrypt FROM jobs WHERE id = $1`, id).Scan(&encrypt); err != nil {
 		return Job{}, err
 	}
-	if job.PartKind == "" {
+	if job.Queue != QueueParts {
 		if err := checkSeal(ctx, tx, job.Hash, encrypt); err != nil {
 			return Job{}, err
 		}

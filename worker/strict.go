@@ -189,6 +189,14 @@ func (r *reader) number(field string, dst **float64) {
 	*dst = &f
 }
 
+// decimal reads a decimal that has a default.
+func (r *reader) decimal(field string, dst *float64) {
+	var v *float64
+	if r.number(field, &v); v != nil {
+		*dst = *v
+	}
+}
+
 // maxMetadata bounds what is carried through for a client, in bytes of JSON.
 const maxMetadata = 8 << 10
 
@@ -245,6 +253,20 @@ func (r *reader) sub(field string) *reader {
 		r.want(field, "an object")
 	}
 	return &reader{path: join(r.path, field), obj: o}
+}
+
+// optional reads the object in field, which has no other than the known fields,
+// when it is there.
+func (r *reader) optional(field string, read func(in *reader), known ...string) {
+	if _, there := r.obj[field]; !there {
+		return
+	}
+	in := r.sub(field)
+	in.only(known...)
+	read(in)
+	if in.err != nil {
+		r.fail(in.err)
+	}
 }
 
 // join extends a path for messages. It stops growing early: many members

@@ -73,6 +73,8 @@ type Submission struct {
 	Parts []PartSubmission // what is asked for beside the film
 	// Without names the options of parts that video:full shall not make.
 	Without []string
+	// DryRun asks for the plan alone.
+	DryRun bool
 	// ParentID is the job that asks; empty: a client. No part of the digest.
 	ParentID string
 
@@ -90,7 +92,10 @@ type Submission struct {
 }
 
 // Types lists the types of jobs.
-func Types() []string { return append([]string{TypeTranscode, TypeFull}, partOrder...) }
+func Types() []string { return append(requestTypes(), TypePlan) }
+
+// requestTypes lists the types that can be asked for.
+func requestTypes() []string { return append([]string{TypeTranscode, TypeFull}, partOrder...) }
 
 // wirePayload is the canonical spelling of a payload.
 type wirePayload struct {
@@ -100,15 +105,13 @@ type wirePayload struct {
 	CallbackURL string          `json:"callback_url,omitempty"`
 	Private     bool            `json:"private,omitempty"`
 	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	DryRun      bool            `json:"dry_run,omitempty"`
 }
 
 // Payload returns the canonical task payload: ParseSubmission takes it and
 // gives the same digest.
 func (s Submission) Payload() []byte {
-	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.stored(), CallbackURL: s.CallbackURL, Private: s.Private, Metadata: s.Metadata}
-	if s.Type == TypeFull {
-		p.Options = s.fullWire()
-	}
+	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.wireOptions(), CallbackURL: s.CallbackURL, Private: s.Private, Metadata: s.Metadata, DryRun: s.DryRun}
 	data, _ := json.Marshal(p) // strings, numbers and booleans: cannot fail
 	return data
 }
@@ -123,25 +126,32 @@ func (s Submission) digest() [sha256.Size]byte {
 // error is a *RequestError whose message names the field.
 func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 	s := Submission{Type: taskType, Queue: QueueDefault, Options: pipeline.DefaultOptions()}
-	if !slices.Contains(Types(), taskType) {
-		return Submission{}, &RequestError{CodeTypeUnknown, fmt.Sprintf("unknown type %s: known are %s", name(taskType), strings.Join(Types(), ", "))}
+	if known := requestTypes(); !slices.Contains(known, taskType) {
+		return Submission{}, &RequestError{CodeTypeUnknown, fmt.Sprintf("unknown type %s: known are %s", name(taskType), strings.Join(known, ", "))}
 	}
 	obj, bad := decodeObject(payload)
 	if bad != nil {
 		return Submission{}, bad
 	}
 	r := &reader{obj: obj}
-	r.only("hash", "source", "options", "callback_url", "private", "metadata")
+	r.only("hash", "source", "options", "callback_url", "private", "metadata", "dry_run")
 	r.text("hash", &s.Hash)
 	r.text("source", &s.Source)
 	r.text("callback_url", &s.CallbackURL)
 	r.flag("private", &s.Private)
 	r.metadata("metadata", &s.Metadata)
+	r.flag("dry_run", &s.DryRun)
 	if bad := s.parseType(r); bad != nil {
 		return Submission{}, bad
 	}
 	if bad := s.check(); bad != nil {
 		return Submission{}, bad
+	}
+	if s.DryRun { // it makes nothing, so it closes nothing
+		if s.Part != nil {
+			return Submission{}, badPayload(`"dry_run" is for %s and %s`, TypeTranscode, TypeFull)
+		}
+		s.Queue, s.Private = QueueParts, false
 	}
 	s.Digest = s.digest()
 	return s, nil
@@ -155,6 +165,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 	}
 	if _, isPart := partKinds[s.Type]; isPart {
 		part, bad := parsePart(s.Type, options)
+		part.named(s.Source)
 		s.Part, s.Queue = &part, QueueParts
 		return bad
 	}
@@ -181,15 +192,44 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "passthrough", "scheme", "pssh")
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "clip", "loudness", "watermark",
+		"passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
 	r.whole("segment_seconds", &o.SegmentSeconds)
 	r.texts("codecs", &o.Codecs)
 	r.text("passthrough", &o.Passthrough)
+	parseTreatment(r, o)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
+	r.whole("key_period_seconds", &o.KeyPeriodSeconds)
+}
+
+// parseTreatment takes the objects that change what is seen and heard.
+func parseTreatment(r *reader, o *pipeline.Options) {
+	r.optional("clip", func(in *reader) {
+		o.Clip = &pipeline.Clip{}
+		in.decimal("start", &o.Clip.Start)
+		in.decimal("end", &o.Clip.End)
+	}, "start", "end")
+	r.optional("loudness", func(in *reader) {
+		l := pipeline.DefaultLoudness()
+		in.decimal("lufs", &l.LUFS)
+		in.decimal("true_peak", &l.TruePeak)
+		o.Loudness = &l
+	}, "lufs", "true_peak")
+	r.optional("watermark", func(in *reader) {
+		w := pipeline.DefaultWatermark()
+		in.text("source", &w.Source)
+		in.text("position", &w.Position)
+		in.decimal("opacity", &w.Opacity)
+		in.decimal("scale", &w.Scale)
+		if fault := sourceFault(w.Source); fault != "" {
+			in.fail(badPayload("%s %s", name(join(in.path, "source")), fault))
+		}
+		o.Watermark = &w
+	}, "source", "position", "opacity", "scale")
 }
 
 // check looks at what the fields beside the options say.

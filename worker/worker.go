@@ -22,7 +22,8 @@ type Config struct {
 	Redis    redis.UniversalClient
 	Keys     Keys
 	Pipeline Pipeline
-	Parts    PartMaker // nil: this worker makes no parts
+	Parts    PartMaker // nil: this worker makes no parts and no plans
+	Plans    Planner   // there when Parts is
 	Wake     func()    // tells the dispatcher that the outbox has news
 	BaseURL  string    // public origin, without a trailing slash
 	Name     string    // of this process in job rows; default: host and a random part
@@ -185,7 +186,7 @@ func (w *Worker) counters() []counter {
 		return counter{slots, look, map[string]int{runQueue(queue): 1}, w.answer(w.runJob(queue), TypeRun)}
 	}
 	all := []counter{
-		{adopters, 50 * time.Millisecond, map[string]int{QueueDefault: 1, QueueLarge: 1}, w.answer(w.adopt, Types()...)},
+		{adopters, 50 * time.Millisecond, map[string]int{QueueDefault: 1, QueueLarge: 1}, w.answer(w.adopt, requestTypes()...)},
 		of(QueueDefault, w.cfg.Concurrency, 50*time.Millisecond),
 		of(QueueLarge, w.cfg.LargeConcurrency, 500*time.Millisecond),
 	}

@@ -10,14 +10,20 @@ import (
 	"github.com/sealcast/sealcast/keystore/audit"
 )
 
+const maxKeySet = 64 << 10 // bytes of a JSON Web Key Set
+
 // openGate opens what decides who may watch.
 func (p *platform) openGate(ctx context.Context) (*access.Gate, error) {
+	targets := p.cfg.Webhook.targets()
 	gate, err := access.Open(ctx, access.Config{
 		Pool:        p.pool,
 		Secret:      []byte(p.cfg.Token.Secret.reveal()),
 		Environment: string(p.cfg.Viewer.Environment),
 		Audit:       auditAccess,
-		Log:         p.log,
+		Fetch: func(ctx context.Context, url string) ([]byte, error) {
+			return targets.Fetch(ctx, url, maxKeySet, nil)
+		},
+		Log: p.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read signing keys and revocations: %w", err)

@@ -74,7 +74,7 @@ func (s jobService) admit(ctx context.Context, sub *worker.Submission) error {
 			Status: http.StatusRequestEntityTooLarge, Code: pipeline.CodeSourceTooLarge,
 			Detail: fmt.Sprintf("source: it has %d bytes, and at most %d are taken", info.Size, s.maxBytes),
 		}
-	case sub.Part == nil && info.Size >= s.largeBytes:
+	case sub.Queue != worker.QueueParts && info.Size >= s.largeBytes:
 		sub.Queue = worker.QueueLarge
 	}
 	return nil
@@ -219,7 +219,7 @@ func jobForAPI(j worker.Job) api.Job {
 
 func callerOrigin(by api.Caller) worker.Origin {
 	return worker.Origin{
-		Actor:   "api_key", // there is one
+		Actor:   by.Actor,
 		Details: map[string]any{"request_id": by.RequestID, "client": by.Client},
 	}
 }

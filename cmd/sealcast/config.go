@@ -72,6 +72,11 @@ type tokenConfig struct {
 	Secret tokenSecret `env:"KEY_TOKEN_SECRET,required" set:"a random secret of at least 32 bytes that signs playback tokens: openssl rand -hex 32"`
 }
 
+// mintConfig is for the command token, which can do without it.
+type mintConfig struct {
+	Secret tokenSecret `env:"KEY_TOKEN_SECRET" set:"the secret that signs playback tokens, as the API has it"`
+}
+
 type viewerConfig struct {
 	CORSOrigins       []corsOrigin  `env:"CORS_ORIGINS" set:"the origins of pages that may play, by comma: https://www.example.org,http://127.0.0.1:*"`
 	TrustedProxies    []proxyPrefix `env:"TRUSTED_PROXIES" set:"addresses or CIDRs of the proxies whose X-Forwarded-For counts, by comma"`
@@ -120,12 +125,19 @@ type gcConfig struct {
 }
 
 type kekConfig struct {
-	Primary count `env:"KEK_PRIMARY,required" set:"the version of the KEK that wraps new content keys: the n of a KEK_<n>"`
+	Primary   count        `env:"KEK_PRIMARY,required" set:"the version of the KEK that wraps new content keys: the n of a KEK_<n>"`
+	File      kekFile      `env:"KEK_FILE" set:"a file of mode 0400 with KEK_PRIMARY=… and KEK_<n>=… lines, instead of these variables; SIGHUP reads it again"`
+	Vault     vaultURL     `env:"VAULT_ADDR" set:"the Vault or OpenBao server of KEKs that lie there: https://vault.example.org:8200"`
+	Token     headerSecret `env:"VAULT_TOKEN" set:"a token that may encrypt and decrypt with the transit keys"`
+	Namespace string       `env:"VAULT_NAMESPACE" set:"the namespace of the transit engine, if any"`
+
 	// Versions has every KEK_<n>. The map is filled by load.
 	Versions map[int]kek `env:"-"`
+	// again reads the same from the same places, for SIGHUP. It is set by load.
+	again func() (*kekConfig, error) `env:"-"`
 }
 
-const setKEK = "64 hex digits (32 random bytes) for each version n = 1, 2, …: openssl rand -hex 32"
+const setKEK = "64 hex digits (32 random bytes) for each version n = 1, 2, …: openssl rand -hex 32; or vault:<mount>/<key>:<version>, a transit key's version"
 
 type config struct {
 	Log      logConfig
@@ -140,6 +152,7 @@ type config struct {
 	Audit    auditConfig
 	APIKey   apiKeyConfig
 	Token    tokenConfig
+	Mint     mintConfig
 	KEK      kekConfig
 	Viewer   viewerConfig
 	Webhook  webhookConfig
@@ -188,10 +201,20 @@ func (e *configError) Error() string {
 func (c *config) load(environ environment, needs func(*config) []any) ([]setting, error) {
 	l := &loader{environ: environ}
 	for _, concern := range needs(c) {
-		l.concern(concern)
-		if k, ok := concern.(*kekConfig); ok {
-			l.keks(k)
+		k, ok := concern.(*kekConfig)
+		if ok {
+			l.environ = l.withKEKFile(environ)
 		}
+		l.concern(concern)
+		if ok {
+			l.keks(k)
+			k.again = func() (*kekConfig, error) {
+				var next config
+				_, err := next.load(environ, func(c *config) []any { return []any{&c.KEK} })
+				return &next.KEK, err
+			}
+		}
+		l.environ = environ
 	}
 	if c.Source.Bucket != "" && c.Source.Bucket == c.Media.Bucket {
 		l.fault("MEDIA_BUCKET", "is the same as SOURCE_BUCKET", "another bucket: uploads are never public, media may be")
@@ -344,7 +367,7 @@ func (l *loader) keks(c *kekConfig) {
 	versions := map[string]int{}
 	seen := map[int]bool{}
 	for _, name := range slices.Sorted(maps.Keys(l.environ)) {
-		if !strings.HasPrefix(name, "KEK_") || name == "KEK_PRIMARY" || l.environ[name] == "" {
+		if !strings.HasPrefix(name, "KEK_") || name == "KEK_PRIMARY" || name == kekFileName || l.environ[name] == "" {
 			continue
 		}
 		m := kekRE.FindStringSubmatch(name)
@@ -380,6 +403,7 @@ func (l *loader) keks(c *kekConfig) {
 		}
 		l.settings = append(l.settings, setting{name, shown, from})
 	}
+	l.checkVault(c)
 	switch p := int(c.Primary); {
 	case len(seen) == 0:
 		l.fault("KEK_<n>", "is not set for any version", setKEK)
@@ -430,13 +454,4 @@ func parseEnviron(lines []string) environment {
 		}
 	}
 	return e
-}
-
-// kekBytes gives the KEK versions as the key ring takes them.
-func (c *kekConfig) kekBytes() map[int][]byte {
-	out := make(map[int][]byte, len(c.Versions))
-	for n, k := range c.Versions {
-		out[n] = []byte(k.reveal())
-	}
-	return out
 }

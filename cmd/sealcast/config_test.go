@@ -89,7 +89,10 @@ func TestConfigDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
-	keks := cfg.KEK.kekBytes()
+	keks := map[int][]byte{}
+	for n, k := range cfg.KEK.Versions {
+		keks[n] = []byte(k.reveal())
+	}
 	if len(keks) != 2 || hex.EncodeToString(keks[2]) != strings.Repeat("b2", 32) {
 		t.Error("the KEK versions are not those of the environment")
 	}

@@ -87,10 +87,26 @@ func (s *webhookSecret) UnmarshalText(text []byte) error {
 	return s.secret.UnmarshalText(text)
 }
 
-// kek is one KEK version's 32 bytes, written as 64 hex digits.
-type kek struct{ secret }
+// kek is one KEK version: its 32 bytes, written as 64 hex digits, or a version
+// of a transit key, written as vault:<mount>/<key>:<version>.
+type kek struct {
+	secret
+	mount, name string // of the transit key; empty: the bytes are in secret
+	version     int
+}
+
+var transitRE = regexp.MustCompile(`^vault:([A-Za-z0-9_./-]+)/([A-Za-z0-9_.-]+):([1-9][0-9]{0,8})$`)
 
 func (k *kek) UnmarshalText(text []byte) error {
+	if strings.HasPrefix(string(text), "vault:") {
+		m := transitRE.FindStringSubmatch(string(text))
+		if m == nil {
+			return errors.New("begins with vault: and is no vault:<mount>/<key>:<version>")
+		}
+		k.mount, k.name = m[1], m[2]
+		k.version, _ = strconv.Atoi(m[3]) // the pattern allows digits only
+		return nil
+	}
 	raw, err := hex.DecodeString(string(text))
 	switch {
 	case len(text) != 64:
@@ -100,6 +116,20 @@ func (k *kek) UnmarshalText(text []byte) error {
 	}
 	return k.secret.UnmarshalText(raw)
 }
+
+// vaultURL is VAULT_ADDR.
+type vaultURL string
+
+func (u *vaultURL) UnmarshalText(text []byte) error {
+	if _, err := parseHTTP(string(text)); err != nil {
+		return err
+	}
+	*u = vaultURL(text)
+	return nil
+}
+
+// kekFile is KEK_FILE: its path. loader reads it.
+type kekFile string
 
 // databaseURL is a PostgreSQL connection string; it prints without its
 // password and parameters.

@@ -63,8 +63,8 @@ func apiOfNothing(t *testing.T, jobs api.JobService) api.Config {
 		t.Fatal(err)
 	}
 	return api.Config{
-		APIKey: key, Gate: struct{ api.Gate }{}, Jobs: jobs, KeysPerToken: 1, KeysPerClient: 1, EventStreams: 1,
-		Keys: struct{ api.Keys }{}, Publications: struct{ api.Publications }{}, Objects: struct{ api.Objects }{}, Webhooks: struct{ api.Webhooks }{}, Assets: struct{ api.Assets }{},
+		APIKey: key, Gate: struct{ api.Gate }{}, Audit: struct{ api.Audit }{}, Admin: struct{ api.Admin }{}, Environment: "production", Jobs: jobs, KeysPerToken: 1, KeysPerClient: 1, EventStreams: 1,
+		Keys: struct{ api.Keys }{}, Publications: struct{ api.Publications }{}, Objects: struct{ api.Objects }{}, Webhooks: struct{ api.Webhooks }{}, Assets: struct{ api.Assets }{}, Tracks: struct{ api.Tracks }{},
 		Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	}
 }

@@ -140,6 +140,9 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	if err != nil {
 		return err
 	}
+	if cfg.KEK.File != "" {
+		start = append(start, p.reloadKEKs)
+	}
 	for _, f := range append(start, dispatcher.Run) {
 		group.Go(func() error { return f(ctx) })
 	}
@@ -211,6 +214,7 @@ func (p *platform) newWorker(dispatcher *worker.Dispatcher) (*worker.Worker, err
 		Keys:             p.keys,
 		Pipeline:         runner,
 		Parts:            runner,
+		Plans:            runner,
 		Wake:             dispatcher.Wake,
 		BaseURL:          string(p.cfg.Public.BaseURL),
 		Concurrency:      int(p.cfg.Work.Concurrency),
@@ -248,16 +252,21 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 	if err != nil {
 		return nil, err
 	}
+	jobs := jobService{
+		store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+		maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
+	}
 	cfg := api.Config{
 		BaseURL: string(p.cfg.Public.BaseURL),
 		APIKey:  apiKey,
 		Gate:    gate,
-		Keys:    p.keys,
-		Audit:   p.journal,
-		Jobs: jobService{
-			store: p.jobs, metrics: p.metrics, wake: dispatcher.Wake, sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
-			maxBytes: int64(p.cfg.Limit.MaxSourceBytes), largeBytes: int64(p.cfg.Admit.LargeSourceBytes),
-		},
+		Admin:   gate,
+
+		Environment:   string(p.cfg.Viewer.Environment),
+		Keys:          p.keys,
+		Audit:         p.journal,
+		Jobs:          jobs,
+		Tracks:        jobs,
 		Webhooks:      webhooks{p.jobs},
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},

@@ -19,6 +19,9 @@ type submitFlags struct {
 	outputs        string
 	ladder         string
 	segmentSeconds int
+	scheme         string
+	pssh           string
+	keyPeriod      int
 	callback       string
 	detach         bool
 }
@@ -41,6 +44,9 @@ the job goes on.`,
 			fs.BoolVar(&f.clear, "clear", false, "publish without encryption")
 			fs.StringVar(&f.outputs, "outputs", "", "`list` of outputs, by comma: cmaf,ts (default: the server's, both)")
 			fs.StringVar(&f.ladder, "ladder", "", "`list` of rungs, by comma: 1080p,720p (default: what the source deserves)")
+			fs.StringVar(&f.scheme, "scheme", "", "protection `scheme` of cmaf: cbcs or cenc (default: the server's, cbcs)")
+			fs.StringVar(&f.pssh, "pssh", "", "`list` of DRM systems whose initialization data cmaf carries, by comma: widevine,playready")
+			fs.IntVar(&f.keyPeriod, "key-period", 0, "a new key every so many `seconds` in cmaf-aes128 and ts (default: one for all)")
 			fs.IntVar(&f.segmentSeconds, "segment-seconds", 0, "length of a segment in `seconds` (default: the server's, 6)")
 			fs.StringVar(&f.callback, "callback", "", "`URL` that is recorded with the job; it is not called yet")
 			fs.BoolVar(&f.detach, "detach", false, "do not follow the job, print its id only")
@@ -67,6 +73,15 @@ func (f submitFlags) request(src source) jobRequest {
 	}
 	if f.ladder != "" {
 		opts["ladder"] = splitList(f.ladder)
+	}
+	if f.scheme != "" {
+		opts["scheme"] = f.scheme
+	}
+	if f.pssh != "" {
+		opts["pssh"] = splitList(f.pssh)
+	}
+	if f.keyPeriod != 0 {
+		opts["key_period_seconds"] = f.keyPeriod
 	}
 	if f.segmentSeconds != 0 {
 		opts["segment_seconds"] = f.segmentSeconds

@@ -99,7 +99,7 @@ func (p *platform) openStores(ctx context.Context) error {
 
 // openKeys opens the key store with the configured KEKs.
 func (p *platform) openKeys(ctx context.Context) error {
-	ring, err := keystore.NewKeyring(int(p.cfg.KEK.Primary), p.cfg.KEK.kekBytes())
+	ring, err := p.cfg.KEK.keyring()
 	if err == nil {
 		p.keys, err = keystore.Open(ctx, p.pool, ring, p.registry)
 	}

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestSubjects(t *testing.T) {
 	if _, err := g.pool.Exec(t.Context(), `UPDATE asset_policies SET external_id = 'word'`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.CreatePlaybackKey(t.Context(), PlaybackKey{ID: "word", Hash: hashA, Environment: "production"}, admin); err != ErrExists {
+	if _, err := g.CreatePlaybackKey(t.Context(), PlaybackKey{ID: "word", Hash: hashA, Environment: "production"}, admin); !errors.Is(err, ErrExists) {
 		t.Errorf("a word is an external id and a playback key: %v", err)
 	}
 	grant, err := g.Authorize(t.Context(), ask(of("film-a1"), hashA))
@@ -290,11 +291,11 @@ func TestPlaybackKeyLife(t *testing.T) {
 		"revoked twice": g.RevokePlaybackKey(t.Context(), "one", admin),
 		"back to life":  second(g.UpdatePlaybackKey(t.Context(), "one", admin, disable(StatusActive))),
 	} {
-		if err != ErrNotFound {
+		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := g.CreatePlaybackKey(t.Context(), PlaybackKey{ID: "one", Hash: hashB, Environment: "production"}, admin); err != ErrExists {
+	if _, err := g.CreatePlaybackKey(t.Context(), PlaybackKey{ID: "one", Hash: hashB, Environment: "production"}, admin); !errors.Is(err, ErrExists) {
 		t.Errorf("the id of a revoked one is given again: %v", err)
 	}
 	// The asset goes, and its playback keys with it.
@@ -335,13 +336,13 @@ func TestPlaybackKeysThatAreRefused(t *testing.T) {
 		spoil(&k)
 		if _, err := g.CreatePlaybackKey(t.Context(), k, admin); err == nil {
 			t.Errorf("%s: created", name)
-		} else if _, ok := err.(InvalidError); !ok {
+		} else if !errors.As(err, new(InvalidError)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	unknown := good
 	unknown.Hash = strings.Repeat("0", 64)
-	if _, err := g.CreatePlaybackKey(t.Context(), unknown, admin); err != ErrAssetNotFound {
+	if _, err := g.CreatePlaybackKey(t.Context(), unknown, admin); !errors.Is(err, ErrAssetNotFound) {
 		t.Errorf("of an asset that nobody knows: %v", err)
 	}
 }

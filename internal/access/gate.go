@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -84,16 +85,16 @@ func Open(ctx context.Context, cfg Config) (*Gate, error) {
 	return g, g.view.refresh(ctx)
 }
 
-// Run keeps the view at most two seconds old, and writes the last use of minted
-// tokens, until ctx ends.
+// Run keeps the view at most two seconds old, fetches key sets again and writes
+// the last use of minted tokens, until ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.used.run(ctx, g.Store, g.log)
-	}()
+	var parts sync.WaitGroup
+	parts.Go(func() { g.used.run(ctx, g.Store, g.log) })
+	if g.fetch != nil {
+		parts.Go(func() { g.refreshSets(ctx, g.log) })
+	}
 	g.view.run(ctx, g.log)
-	<-done
+	parts.Wait()
 	return nil
 }
 

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -171,14 +172,12 @@ func codeOf(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case err == ErrTokenRequired:
-		return "token_required"
-	case err == ErrNotFound:
-		return "not_found"
-	}
-	if e, ok := err.(token.Error); ok {
-		refusal = e
+	case errors.As(err, &refusal):
 		return refusal.Code
+	case errors.Is(err, ErrTokenRequired):
+		return "token_required"
+	case errors.Is(err, ErrNotFound):
+		return "not_found"
 	}
 	return "unavailable"
 }

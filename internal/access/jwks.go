@@ -87,10 +87,10 @@ func (s *Store) fetchSet(ctx context.Context, url string) (string, error) {
 	return string(body), err
 }
 
-// RefreshSets fetches the sets that are due, until ctx ends. Any number of
+// refreshSets fetches the sets that are due, until ctx ends. Any number of
 // nodes may do so: each set is fetched by one of them. A set that cannot be had
 // stays as it was.
-func (s *Store) RefreshSets(ctx context.Context, log *slog.Logger) error {
+func (s *Store) refreshSets(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
@@ -99,7 +99,7 @@ func (s *Store) RefreshSets(ctx context.Context, log *slog.Logger) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}

@@ -63,7 +63,7 @@ func (s *Store) UpdatePlaybackKey(ctx context.Context, id string, by Actor, edit
 			return err
 		}
 		if err := edit(&k); err != nil {
-			return err
+			return editError{err}
 		}
 		if err := k.check(); err != nil {
 			return err
@@ -77,6 +77,9 @@ func (s *Store) UpdatePlaybackKey(ctx context.Context, id string, by Actor, edit
 	})
 	return k, err
 }
+
+// editError is what an edit of the caller's gave: it gets it back as it was.
+type editError struct{ error }
 
 // RevokePlaybackKey ends a playback key, and its tokens with it, for ever.
 func (s *Store) RevokePlaybackKey(ctx context.Context, id string, by Actor) error {

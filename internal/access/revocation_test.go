@@ -110,10 +110,10 @@ func TestRevocations(t *testing.T) {
 		g.mustRefresh(t)
 		wantCode(t, g, ask(tok, "film"), token.CodeInvalid) // its kid is not known any more
 		wantCode(t, g, ask(session, "film"), token.CodeRevoked)
-		if err := g.RevokeSigningKey(t.Context(), "app3", admin); err != ErrNotFound {
+		if err := g.RevokeSigningKey(t.Context(), "app3", admin); !errors.Is(err, ErrNotFound) {
 			t.Errorf("twice: %v", err)
 		}
-		if _, err := g.CreateSigningKey(t.Context(), SigningKey{KID: "app3", Algorithm: token.HS256, Environment: "all"}, admin); err != ErrExists {
+		if _, err := g.CreateSigningKey(t.Context(), SigningKey{KID: "app3", Algorithm: token.HS256, Environment: "all"}, admin); !errors.Is(err, ErrExists) {
 			t.Errorf("its kid is given again: %v", err)
 		}
 	})

@@ -70,7 +70,9 @@ func (s *Store) makeKey(ctx context.Context, k SigningKey) (made CreatedKey, err
 		}
 		k.Source = SourceJWKS
 		if k.jwks, err = s.fetchSet(ctx, k.JWKSURL); err != nil {
-			return CreatedKey{}, invalid("jwks_url", "%v", err)
+			// What exactly is wrong tells of the network that we stand in.
+			return CreatedKey{}, invalid("jwks_url", "no JSON Web Key Set with a key that can be used could be had from there: "+
+				"want https, a public address, status 200 without redirects, at most %d bytes", jwksMost)
 		}
 		return CreatedKey{SigningKey: k}, nil
 	}

@@ -57,9 +57,12 @@ func (s *Store) change(ctx context.Context, by Actor, action, subject string, de
 func dbError(what string, err error) error {
 	var wrong InvalidError
 	var pg *pgconn.PgError
+	var edit editError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &edit):
+		return edit.error
 	case errors.As(err, &wrong), errors.Is(err, ErrNotFound), errors.Is(err, ErrExists), errors.Is(err, ErrAssetNotFound):
 		return err
 	case errors.Is(err, pgx.ErrNoRows):

@@ -14,6 +14,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  └──► internal/sandbox                     (its hook in main, and its modes)
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
+pipeline, worker, api ─► internal/texttrack
 pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
        api → {worker, pipeline}; worker → api
@@ -22,24 +23,26 @@ never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline,
 // Allowed lists, for each package of ours, what of ours it may reach, directly
 // or through others.
 var Allowed = map[string][]string{
-	"internal/arrows":     {},
-	"internal/cenc":       {},
-	"internal/proc":       {},
-	"internal/texttrack":  {},
-	"internal/webhook":    {},
-	"token":               {},
-	"internal/access":     {"token"},
-	"migrations":          {},
-	"internal/sandbox":    {"internal/proc"},
-	"internal/verify":     {"internal/proc", "internal/sandbox"},
-	"internal/player":     {},
-	"internal/localstack": {},
-	"keystore/audit":      {},
-	"keystore":            {"keystore/audit", "internal/cenc"},
-	"pipeline":            {"internal/cenc", "internal/proc", "internal/sandbox"},
-	"internal/objstore":   {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox"},
-	"worker":              {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook"},
-	"api":                 {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access"},
+	"internal/arrows":          {},
+	"internal/cenc":            {},
+	"internal/proc":            {},
+	"internal/texttrack":       {},
+	"internal/webhook":         {},
+	"token":                    {},
+	"internal/access":          {"token"},
+	"migrations":               {},
+	"internal/sandbox":         {"internal/proc"},
+	"internal/verify":          {"internal/proc", "internal/sandbox"},
+	"internal/player":          {},
+	"internal/localstack":      {},
+	"keystore/audit":           {},
+	"keystore":                 {"keystore/audit", "internal/cenc"},
+	"keystore/vault":           {"keystore", "keystore/audit", "internal/cenc"},
+	"keystore/vault/vaulttest": {},
+	"pipeline":                 {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
+	"internal/objstore":        {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
+	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack"},
+	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/texttrack"},
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},

@@ -2,12 +2,13 @@
 # Installs what sealcast is developed, demonstrated and tested with: `make deps`.
 # With the argument matrix also the players of `make matrix`.
 #
-#   by apt, only what is missing   ffmpeg redis postgresql chromium strace gcc npm
+#   by apt, only what is missing   ffmpeg redis postgresql chromium strace gcc npm python3-jwt
 #   .sealcast/bin/packager         Shaka Packager, from npm, checked by its SHA-256
 #   .sealcast/bin/minio            MinIO, built from source by Go
 #   .sealcast/samples/             a real moving picture from Debian's opencv-doc
 #   internal/player/dist/          the libraries of the player page
 #   by apt, for matrix             mpv vlc gstreamer
+#   token/interop/node_modules/    jsonwebtoken, which the tests of docs/tokens.md mint with
 #
 # For Debian and Ubuntu, as root or with sudo. Quick when all is there. No
 # service is started or left enabled: sealcast runs servers of its own. Nothing
@@ -69,6 +70,9 @@ has_postgres() {
 	done
 	return 1
 }
+
+# has_pyjwt: of the system's Python, which the tests of docs/tokens.md run.
+has_pyjwt() { /usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null; }
 
 # has_chromium: Ubuntu's /usr/bin/chromium-browser is a shell script that asks
 # for a snap; that is no browser.
@@ -140,6 +144,7 @@ step_apt() {
 	if ! has strace; then need="$need strace"; fi
 	if ! has npm || ! has node; then need="$need nodejs npm"; fi
 	if ! has gcc; then need="$need gcc libc6-dev"; fi # go test -race
+	if ! has_pyjwt; then need="$need python3-jwt python3-cryptography"; fi
 	if ! has_postgres; then
 		need="$need postgresql"
 		if has apt-get && { [ "$(id -u)" -eq 0 ] || has sudo; }; then forbid_cluster; fi
@@ -161,6 +166,7 @@ step_apt() {
 		has $tool || die apt "$tool is still missing"
 	done
 	say apt "ffmpeg, redis, postgresql, strace, gcc, npm: there"
+	has_pyjwt || missing="$missing python3-jwt"
 	step_chromium
 }
 
@@ -313,12 +319,29 @@ step_matrix() {
 	say matrix "mpv, VLC, GStreamer: there"
 }
 
+# ---- what tests mint tokens with in Node
+
+step_interop() {
+	dir=token/interop
+	want=$(cat $dir/package.json $dir/package-lock.json | sha256sum)
+	if [ -d $dir/node_modules ] && [ "$(cat "$here/interop.sha256" 2>/dev/null)" = "$want" ]; then
+		say interop "jsonwebtoken: there"
+		return 0
+	fi
+	say interop "fetching jsonwebtoken from npm"
+	(cd $dir && npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1 9>&- ||
+		die interop "npm ci in $dir did not work: is the registry of 'npm config get registry' in reach?"
+	printf '%s' "$want" >"$here/interop.sha256"
+	say interop "jsonwebtoken: installed"
+}
+
 step_apt
 step_packager
 step_minio
 step_samples
 step_player
 if [ "${1:-}" = matrix ]; then step_matrix; fi
+step_interop
 rm -f "$log"
 if [ -n "$missing" ]; then
 	say deps "ready, but for:$missing (see above)"

@@ -28,13 +28,13 @@ func AddToManifest(doc []byte, tracks []Entry) ([]byte, error) {
 	out.Write(doc[:at])
 	chosen := defaultOf(tracks)
 	for i, t := range tracks {
-		writeSet(&out, t, i == chosen)
+		writeSet(&out, i+1, t, i == chosen)
 	}
 	out.Write(doc[at:])
 	return out.Bytes(), nil
 }
 
-func writeSet(out *bytes.Buffer, t Entry, main bool) {
+func writeSet(out *bytes.Buffer, n int, t Entry, main bool) {
 	fmt.Fprintf(out, "    <AdaptationSet contentType=\"text\" mimeType=\"text/vtt\" lang=\"%s\">\n", escape(t.Language))
 	fmt.Fprintf(out, "      <Label>%s</Label>\n", escape(t.Name))
 	if main {
@@ -48,8 +48,8 @@ func writeSet(out *bytes.Buffer, t Entry, main bool) {
 	default:
 		writeRole(out, "subtitle")
 	}
-	fmt.Fprintf(out, "      <Representation id=\"text-%s\" bandwidth=\"256\">\n        <BaseURL>%s</BaseURL>\n      </Representation>\n    </AdaptationSet>\n",
-		escape(t.ID()), escape(t.URI))
+	fmt.Fprintf(out, "      <Representation id=\"text-%d\" bandwidth=\"256\">\n        <BaseURL>%s</BaseURL>\n      </Representation>\n    </AdaptationSet>\n",
+		n, escape(t.URI))
 }
 
 func writeRole(out *bytes.Buffer, value string) {

@@ -54,8 +54,12 @@ func writeMedia(out *bytes.Buffer, tracks []Entry) {
 			t.Name = fmt.Sprintf("%s %d", base, n)
 		}
 		used[t.Name] = true
-		fmt.Fprintf(out, `#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="%s",NAME="%s",LANGUAGE="%s",DEFAULT=%s,AUTOSELECT=YES,FORCED=%s`,
-			group, t.Name, t.Language, yes[i == chosen], yes[t.Forced])
+		language := ""
+		if t.Language != "und" {
+			language = fmt.Sprintf(`,LANGUAGE="%s"`, t.Language)
+		}
+		fmt.Fprintf(out, `#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="%s",NAME="%s"%s,DEFAULT=%s,AUTOSELECT=YES,FORCED=%s`,
+			group, t.Name, language, yes[i == chosen], yes[t.Forced])
 		if t.Kind == Captions {
 			out.WriteString(`,CHARACTERISTICS="public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"`)
 		}

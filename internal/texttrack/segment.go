@@ -40,3 +40,19 @@ func Split(cues []Cue, length time.Duration) ([]Segment, error) {
 	}
 	return segments, nil
 }
+
+// Shift moves cues; what ends before zero then is left out, and what begins
+// before it begins there.
+func Shift(cues []Cue, by time.Duration) []Cue {
+	if by == 0 {
+		return cues
+	}
+	out := make([]Cue, 0, len(cues))
+	for _, c := range cues {
+		c.Start, c.End = max(0, c.Start+by), c.End+by
+		if c.End > 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}

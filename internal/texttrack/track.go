@@ -22,22 +22,22 @@ const (
 
 // Track is what a text track is called.
 type Track struct {
-	Language string // BCP 47 (RFC 5646), in its shortest spelling: "en", "pt-BR"
-	Name     string // for people; unique in a title
-	Kind     Kind
-	Forced   bool // shown even to who switched subtitles off: foreign dialogue only
-	Default  bool // shown when the viewer has said nothing
+	Language string `json:"language"` // BCP 47 (RFC 5646), in its shortest spelling: "en", "pt-BR"; "und": not known
+	Name     string `json:"name"`     // for people
+	Kind     Kind   `json:"kind"`
+	Forced   bool   `json:"forced"`  // shown even to who switched subtitles off: foreign dialogue only
+	Default  bool   `json:"default"` // shown when the viewer has said nothing
 }
 
 // ID names a track of a title: its language, and what sets it apart from another
-// one in the same language: "en", "en.captions", "en.forced".
+// one in the same language: "en", "en_captions", "en_forced".
 func (t Track) ID() string {
 	id := t.Language
 	if t.Kind == Captions {
-		id += ".captions"
+		id += "_captions"
 	}
 	if t.Forced {
-		id += ".forced"
+		id += "_forced"
 	}
 	return id
 }
@@ -45,8 +45,8 @@ func (t Track) ID() string {
 // ParseID reads an ID, with the language in any spelling.
 func ParseID(id string) (Track, error) {
 	t := Track{Kind: Subtitles}
-	rest, forced := strings.CutSuffix(id, ".forced")
-	rest, captions := strings.CutSuffix(rest, ".captions")
+	rest, forced := strings.CutSuffix(id, "_forced")
+	rest, captions := strings.CutSuffix(rest, "_captions")
 	t.Forced = forced
 	if captions {
 		t.Kind = Captions
@@ -62,7 +62,7 @@ const maxName = 64
 // language's own, and refuses what playlists cannot carry.
 func (t *Track) Check() error {
 	tag, err := language.Parse(t.Language)
-	if err != nil || tag == language.Und || len(t.Language) > 35 {
+	if err != nil || t.Language == "" || len(t.Language) > 35 {
 		return fmt.Errorf("language: %q is no BCP 47 tag such as en, pt-BR or zh-Hant", clip(t.Language))
 	}
 	t.Language = tag.String()

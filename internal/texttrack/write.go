@@ -58,3 +58,29 @@ func MediaPlaylist(segments []Segment) []byte {
 	out.WriteString("#EXT-X-ENDLIST\n")
 	return out.Bytes()
 }
+
+// Files are the objects of a track: the whole document for DASH and downloads,
+// and a playlist with its segments for each of the two clocks that outputs have.
+// tsTicks is where the clock of MPEG-TS stands at the film's beginning; that of
+// fMP4 stands at zero.
+func Files(cues []Cue, length time.Duration, tsTicks int64) (map[string][]byte, error) {
+	segments, err := Split(cues, length)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{WholeName: Whole(cues)}
+	for dir, ticks := range map[string]int64{"fmp4": 0, "ts": tsTicks} {
+		files[dir+"/index.m3u8"] = MediaPlaylist(segments)
+		for i, s := range segments {
+			files[dir+"/"+SegmentName(i)] = s.Bytes(ticks)
+		}
+	}
+	return files, nil
+}
+
+// The names in Files that entry documents refer to.
+const (
+	WholeName = "whole.vtt"
+	FMP4Name  = "fmp4/index.m3u8"
+	TSName    = "ts/index.m3u8"
+)

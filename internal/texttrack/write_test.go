@@ -87,10 +87,10 @@ func TestTrackIDs(t *testing.T) {
 		{"en", "en", "English"},
 		{"ENG", "en", "English"},
 		{"pt-br", "pt-BR", "português (Brasil)"},
-		{"de.captions", "de.captions", "Deutsch CC"},
-		{"de.forced", "de.forced", "Deutsch (forced)"},
-		{"zh-hant.captions.forced", "zh-Hant.captions.forced", "繁體中文 CC (forced)"},
-		{"", "", ""}, {"und", "", ""}, {"english!", "", ""}, {"en.karaoke", "", ""}, {"en/../de", "", ""}, {strings.Repeat("en-a-", 20), "", ""},
+		{"de_captions", "de_captions", "Deutsch CC"},
+		{"de_forced", "de_forced", "Deutsch (forced)"},
+		{"zh-hant_captions_forced", "zh-Hant_captions_forced", "繁體中文 CC (forced)"},
+		{"und", "und", "und"}, {"", "", ""}, {"english!", "", ""}, {"en_karaoke", "", ""}, {"en/../de", "", ""}, {strings.Repeat("en-a-", 20), "", ""},
 	} {
 		track, err := ParseID(c.id)
 		if (err == nil) != (c.want != "") || err == nil && (track.ID() != c.want || track.Name != c.name) {
@@ -170,7 +170,7 @@ func TestAddToManifest(t *testing.T) {
     <AdaptationSet contentType="text" mimeType="text/vtt" lang="en">
       <Label>English</Label>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>
-      <Representation id="text-en" bandwidth="256">
+      <Representation id="text-1" bandwidth="256">
         <BaseURL>../p/en/index.m3u8</BaseURL>
       </Representation>
     </AdaptationSet>
@@ -178,14 +178,14 @@ func TestAddToManifest(t *testing.T) {
       <Label>English</Label>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="caption"/>
-      <Representation id="text-de.captions" bandwidth="256">
+      <Representation id="text-2" bandwidth="256">
         <BaseURL>../p/de/index.m3u8</BaseURL>
       </Representation>
     </AdaptationSet>
     <AdaptationSet contentType="text" mimeType="text/vtt" lang="fr">
       <Label>F &amp; &lt;R&gt;</Label>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="forced-subtitle"/>
-      <Representation id="text-fr.forced" bandwidth="256">
+      <Representation id="text-3" bandwidth="256">
         <BaseURL>../p/fr/index.m3u8</BaseURL>
       </Representation>
     </AdaptationSet>

@@ -118,7 +118,10 @@ func makeTitle(t testing.TB, packaging string) *title {
 			req.Keys[output] = k
 			out.keys[k.KID.String()] = k.Content.Bytes()
 		}
-		req.StoredKey = func(_ context.Context, output string) (cenc.ContentKey, error) { return req.Keys[output].Content, nil }
+		req.LicenceURI = placeholder + "/api/license/clearkey/" + out.hash
+		req.StoredKey = func(_ context.Context, kid cenc.KID) (cenc.ContentKey, error) {
+			return cenc.ContentKeyFrom(out.keys[kid.String()])
+		}
 	}
 	runner, err := pipeline.New(pipeline.Config{Sources: source, Media: media, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -74,19 +74,24 @@ func NewClient(cfg Config) *Client {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 15 * time.Second
 	}
-	return &Client{cfg: cfg, transport: &http.Transport{
+	return &Client{cfg: cfg, transport: cfg.Targets.transport(cfg.RootCAs)}
+}
+
+// transport connects to nothing but what t allows.
+func (t *Targets) transport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
 		Proxy: nil, // a proxy would connect where the guard does not see it
 		DialContext: func(ctx context.Context, network, target string) (net.Conn, error) {
 			d := net.Dialer{ControlContext: func(_ context.Context, _, resolved string, _ syscall.RawConn) error {
-				return cfg.Targets.checkConnect(target, resolved)
+				return t.checkConnect(target, resolved)
 			}}
 			return d.DialContext(ctx, network, target)
 		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeaders,
-	}}
+	}
 }
 
 // Send makes one attempt. A 2xx status counts from its header on; of the body

@@ -13,7 +13,7 @@ import (
 )
 
 func issueMakesAPendingKey(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	r := second(request(1))
 	key := issue(t, s, r)
 	if key.KID.IsZero() || key.Content.IsZero() {
@@ -34,9 +34,9 @@ func issueMakesAPendingKey(t *testing.T, h Harness) {
 
 func issueIsIdempotent(t *testing.T, h Harness) {
 	r := request(1)
-	first := issue(t, h.Open(t, ring(t, 1)), r)
-	same(t, issue(t, h.Open(t, ring(t, 1)), r), first)
-	s := h.Open(t, ring(t, 1))
+	first := issue(t, h.Open(t, h.ring(t, 1)), r)
+	same(t, issue(t, h.Open(t, h.ring(t, 1)), r), first)
+	s := h.Open(t, h.ring(t, 1))
 	publish(t, h, s, r.JobID, r.Attempt)
 	same(t, issue(t, s, r), active(first))
 
@@ -48,7 +48,7 @@ func issueIsIdempotent(t *testing.T, h Harness) {
 }
 
 func issueIsInsertOnly(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	r := second(request(1))
 	first := issue(t, s, r)
 	for name, change := range map[string]func(*keystore.Request){
@@ -74,7 +74,7 @@ func issueIsInsertOnly(t *testing.T, h Harness) {
 func issueAtOnce(t *testing.T, h Harness) {
 	const callers = 12
 	r := request(1)
-	stores := []keystore.Store{h.Open(t, ring(t, 1)), h.Open(t, ring(t, 1))}
+	stores := []keystore.Store{h.Open(t, h.ring(t, 1)), h.Open(t, h.ring(t, 1))}
 	keys := make([]keystore.Key, callers)
 	errs := make([]error, callers)
 	var group sync.WaitGroup
@@ -95,7 +95,7 @@ func issueAtOnce(t *testing.T, h Harness) {
 }
 
 func issueRefusesMalformed(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	for name, change := range map[string]func(*keystore.Request){
 		"no hash":           func(r *keystore.Request) { r.Hash = "" },
 		"upper-case hash":   func(r *keystore.Request) { r.Hash = strings.Repeat("A", 64) },
@@ -120,7 +120,7 @@ func issueRefusesMalformed(t *testing.T, h Harness) {
 }
 
 func oneKeyOneScheme(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	kids := map[cenc.KID]bool{}
 	secrets := map[string]cenc.Scheme{}
 	for n, scheme := range []cenc.Scheme{cenc.SchemeCBCS, cenc.SchemeCENC, cenc.SchemeAES128} {
@@ -142,7 +142,7 @@ func oneKeyOneScheme(t *testing.T, h Harness) {
 }
 
 func cancelled(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, issueErr := s.Issue(ctx, request(1))

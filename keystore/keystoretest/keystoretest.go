@@ -24,6 +24,9 @@ type Harness struct {
 	// Open opens a store on that database with a keyring, as a process does
 	// when it starts.
 	Open func(t *testing.T, keys *keystore.Keyring) keystore.Store
+	// Ring gives a keyring of KEK versions, the first one primary; nil: of KEKs
+	// in memory.
+	Ring func(t *testing.T, versions ...int) *keystore.Keyring
 }
 
 // Run tests the stores that newHarness makes; each test asks for one of its own.
@@ -63,8 +66,11 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 func kek(b byte) []byte { return bytes.Repeat([]byte{b}, keystore.KEKSize) }
 
 // ring is a keyring of the versions, the first one primary.
-func ring(t *testing.T, versions ...int) *keystore.Keyring {
+func (h Harness) ring(t *testing.T, versions ...int) *keystore.Keyring {
 	t.Helper()
+	if h.Ring != nil {
+		return h.Ring(t, versions...)
+	}
 	keks := map[int][]byte{}
 	for _, v := range versions {
 		keks[v] = kek(byte(v))

@@ -37,7 +37,7 @@ func served(t *testing.T, s keystore.Store, hash string, kid *cenc.KID) keystore
 }
 
 func pendingIsNotServed(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	notServed(t, s, asset(1), cenc.NewKID())
 	key := issue(t, s, request(1))
 	notServed(t, s, asset(1), key.KID)
@@ -47,7 +47,7 @@ func pendingIsNotServed(t *testing.T, h Harness) {
 }
 
 func activationServes(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	first, ts := issue(t, s, request(1)), issue(t, s, second(request(1)))
 	if n := publish(t, h, s, "job-1", 1); n != 2 {
 		t.Errorf("%d keys activated, want 2", n)
@@ -60,7 +60,7 @@ func activationServes(t *testing.T, h Harness) {
 }
 
 func activationOfAnotherAttempt(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	first := issue(t, s, request(1))
 	r := request(1)
 	r.Attempt = 2
@@ -77,7 +77,7 @@ func activationOfAnotherAttempt(t *testing.T, h Harness) {
 }
 
 func activationRollsBack(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	key := issue(t, s, request(1))
 	tx, err := h.Pool.Begin(t.Context())
 	if err != nil {
@@ -93,7 +93,7 @@ func activationRollsBack(t *testing.T, h Harness) {
 }
 
 func oneDefault(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	first := issue(t, s, request(1))
 	r := request(1)
 	r.JobID = otherJob
@@ -118,7 +118,7 @@ func oneDefault(t *testing.T, h Harness) {
 }
 
 func defaultAndKID(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	first, ts := issue(t, s, request(1)), issue(t, s, second(request(1)))
 	publish(t, h, s, "job-1", 1)
 	r := second(request(1)) // a later generation, every key by its KID
@@ -135,7 +135,7 @@ func defaultAndKID(t *testing.T, h Harness) {
 }
 
 func keyOfAnotherAsset(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	mine := issue(t, s, request(1))
 	r := request(2)
 	r.JobID = otherJob
@@ -157,7 +157,7 @@ func keyOfAnotherAsset(t *testing.T, h Harness) {
 }
 
 func states(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	key := issue(t, s, request(1))
 	publish(t, h, s, "job-1", 1)
 
@@ -183,7 +183,7 @@ func states(t *testing.T, h Harness) {
 }
 
 func shred(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	keys := []keystore.Key{issue(t, s, request(1)), issue(t, s, second(request(1)))}
 	publish(t, h, s, "job-1", 1)
 	pending := second(request(1))
@@ -240,7 +240,7 @@ func shred(t *testing.T, h Harness) {
 }
 
 func keysRedact(t *testing.T, h Harness) {
-	keys := ring(t, 1)
+	keys := h.ring(t, 1)
 	s := h.Open(t, keys)
 	key := issue(t, s, request(1))
 	_, conflict := s.Issue(t.Context(), func() keystore.Request { r := request(1); r.Scheme = cenc.SchemeCENC; return r }())

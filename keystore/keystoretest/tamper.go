@@ -12,11 +12,11 @@ import (
 )
 
 func oldVersionsOpen(t *testing.T, h Harness) {
-	old := h.Open(t, ring(t, 1))
+	old := h.Open(t, h.ring(t, 1))
 	first := issue(t, old, request(1))
 	publish(t, h, old, "job-1", 1)
 
-	now := h.Open(t, ring(t, 2, 1))
+	now := h.Open(t, h.ring(t, 2, 1))
 	r := request(2)
 	r.JobID = otherJob
 	next := issue(t, now, r)
@@ -26,13 +26,13 @@ func oldVersionsOpen(t *testing.T, h Harness) {
 	same(t, served(t, now, asset(1), nil), active(first))
 	same(t, issue(t, now, request(1)), active(first)) // not sealed anew
 
-	back := h.Open(t, ring(t, 1, 2))
+	back := h.Open(t, h.ring(t, 1, 2))
 	same(t, issue(t, back, r), next)
 }
 
 func absentVersion(t *testing.T, h Harness) {
-	old := h.Open(t, ring(t, 1))
-	now := h.Open(t, ring(t, 2, 1))
+	old := h.Open(t, h.ring(t, 1))
+	now := h.Open(t, h.ring(t, 2, 1))
 	key := issue(t, now, request(1)) // after the older process had opened
 	publish(t, h, now, "job-1", 1)
 	for name, err := range map[string]error{
@@ -49,11 +49,11 @@ func absentVersion(t *testing.T, h Harness) {
 // twoKeys publishes two keys that differ in every column.
 func twoKeys(t *testing.T, h Harness) keystore.Store {
 	t.Helper()
-	one := h.Open(t, ring(t, 1))
+	one := h.Open(t, h.ring(t, 1))
 	issue(t, one, request(1))
 	publish(t, h, one, "job-1", 1)
 
-	s := h.Open(t, ring(t, 2, 1))
+	s := h.Open(t, h.ring(t, 2, 1))
 	r := second(request(2))
 	r.JobID, r.Attempt = otherJob, 2
 	issue(t, s, r)
@@ -163,7 +163,7 @@ func exchangedColumns(t *testing.T, h Harness) {
 }
 
 func changedColumn(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1, 2))
+	s := h.Open(t, h.ring(t, 1, 2))
 	issue(t, s, request(1))
 	publish(t, h, s, "job-1", 1)
 	for _, change := range []string{
@@ -194,7 +194,7 @@ func changedColumn(t *testing.T, h Harness) {
 }
 
 func flippedBit(t *testing.T, h Harness) {
-	s := h.Open(t, ring(t, 1))
+	s := h.Open(t, h.ring(t, 1))
 	key := issue(t, s, request(1))
 	publish(t, h, s, "job-1", 1)
 	for column, size := range map[string]int{"wrapped_key": 32, "wrap_nonce": 12} {

@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"context"
+	"math"
+	"slices"
+)
+
+// DryRun is what an attempt would do: the facts about the source and the plan.
+// The JSON names are the wire contract.
+type DryRun struct {
+	Source             SourceFacts    `json:"source"`
+	FrameRate          float64        `json:"frame_rate"` // of the full-rate rungs
+	SegmentSeconds     float64        `json:"segment_seconds"`
+	Rungs              []RungForecast `json:"rungs"` // every rung of the ladder, largest first
+	Audio              []AudioFacts   `json:"audio"`
+	Outputs            []string       `json:"outputs"`
+	Encrypted          bool           `json:"encrypted"`
+	PassthroughRefused string         `json:"passthrough_refused,omitempty"`
+
+	// Work is how much is encoded, in millions of pixels; Kept is Work with
+	// what is copied.
+	Work, Kept float64       `json:"-"`
+	Stages     []StageTime   `json:"-"`
+	Children   []ChildUsage  `json:"-"`
+	Bounds     ForecastBytes `json:"-"`
+}
+
+// ForecastBytes bounds what an output may have, by the caps of its renditions.
+type ForecastBytes struct{ Video, Audio float64 }
+
+// SourceFacts is what the probe found.
+type SourceFacts struct {
+	Bytes           int64        `json:"bytes"`
+	Container       string       `json:"container"` // ffmpeg's name of the demuxer
+	DurationSeconds float64      `json:"duration_seconds"`
+	Codec           string       `json:"codec"`
+	Width           int          `json:"width"` // as shown, in square pixels
+	Height          int          `json:"height"`
+	FrameRate       float64      `json:"frame_rate"`
+	Rotation        int          `json:"rotation"`
+	Interlaced      bool         `json:"interlaced"`
+	HDR             bool         `json:"hdr"`
+	Audio           []AudioFacts `json:"audio"`
+}
+
+// AudioFacts is an audio stream of the source, or one that is made of it.
+type AudioFacts struct {
+	Name       string `json:"name,omitempty"`
+	Language   string `json:"language"`
+	Codec      string `json:"codec"`
+	Channels   int    `json:"channels"`
+	SampleRate int    `json:"sample_rate"`
+	Default    bool   `json:"default"`
+}
+
+// Why a rung is made or left out.
+const (
+	RungMade       = "made"
+	RungSourceSize = "made_at_source_size" // the source lies below the rung
+	RungNotAsked   = "not_asked"           // options.ladder does not name it
+	RungOnRequest  = "on_request"          // made only when options.ladder names it
+	RungTooLarge   = "larger_than_source"
+	RungTooNear    = "too_near" // within a tenth of the rung above it
+)
+
+// RungForecast says what becomes of a rung.
+type RungForecast struct {
+	Rung      string  `json:"rung"`
+	Made      bool    `json:"made"`
+	Reason    string  `json:"reason"`
+	Width     int     `json:"width,omitempty"`
+	Height    int     `json:"height,omitempty"`
+	FrameRate float64 `json:"frame_rate,omitempty"`
+	MaxRate   int     `json:"max_bit_rate,omitempty"` // bit/s
+	Copied    bool    `json:"copied,omitempty"`
+}
+
+// DryRun probes a source and plans, and makes nothing. Its errors are those of
+// Run. Keys are not needed.
+func (r *Runner) DryRun(ctx context.Context, req Request) (*DryRun, error) {
+	if err := req.Options.Validate(); err != nil {
+		return nil, err
+	}
+	ctx, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	a, end, err := r.open(ctx, abort, req)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	d, err := a.dryRun(ctx, abort)
+	r.metrics.observe(a)
+	if err != nil {
+		return nil, a.firstCause(ctx, err)
+	}
+	return d, nil
+}
+
+func (a *attempt) dryRun(ctx context.Context, abort context.CancelCauseFunc) (*DryRun, error) {
+	a.track.enter(StageProbe, 0)
+	src, err := a.probe(ctx, abort)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := newPlan(src, a.req.Options)
+	if err != nil {
+		return nil, err
+	}
+	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
+		return nil, err
+	}
+	d := forecast(src, plan, a.req.Options)
+	d.Stages, d.Children = a.track.finish(), a.usage()
+	return &d, nil
+}
+
+// forecast turns a plan into what is told of it.
+func forecast(src *Source, p Plan, opt Options) DryRun {
+	width, height := src.Video.displaySize()
+	seconds := src.Duration.Seconds()
+	d := DryRun{
+		Source: SourceFacts{
+			Bytes: src.Size, Container: src.Demuxer, DurationSeconds: seconds, Codec: src.Video.Codec,
+			Width: width, Height: height, FrameRate: src.Video.AvgRate.Float(), Rotation: src.Video.Rotation,
+			Interlaced: src.Video.Interlaced, HDR: src.Video.HDR(), Audio: []AudioFacts{},
+		},
+		FrameRate: p.Rate.Float(), SegmentSeconds: p.SegmentSeconds, Rungs: forecastRungs(p, opt, min(width, height)),
+		Audio: []AudioFacts{}, Outputs: opt.Outputs, Encrypted: opt.Encrypt, PassthroughRefused: p.NotCopied,
+	}
+	for _, s := range src.Audio {
+		d.Source.Audio = append(d.Source.Audio, AudioFacts{Language: s.Language, Codec: s.Codec, Channels: s.Channels, SampleRate: s.SampleRate, Default: s.Default})
+	}
+	for _, t := range p.Audio {
+		d.Audio = append(d.Audio, AudioFacts{Name: t.Name, Language: t.Language, Codec: "aac", Channels: 2, SampleRate: 48000, Default: t.Default})
+		d.Bounds.Audio += 128000 / 8 * seconds
+	}
+	for _, v := range p.Video {
+		work := float64(v.Width*v.Height) / 1e6 * seconds * v.Rate.Float()
+		d.Kept += work
+		if !v.Copied {
+			d.Work += work
+		}
+		d.Bounds.Video += float64(v.Rung.MaxRate) * 1000 / 8 * seconds
+	}
+	return d
+}
+
+func forecastRungs(p Plan, opt Options, short int) []RungForecast {
+	var out []RungForecast
+	for _, r := range ladder {
+		f := RungForecast{Rung: r.Name}
+		at := slices.IndexFunc(p.Video, func(v VideoPlan) bool { return v.Rung.Name == r.Name })
+		switch {
+		case at >= 0:
+			v := p.Video[at]
+			f.Made, f.Reason = true, RungMade
+			if v.Rung.ShortEdge < r.ShortEdge {
+				f.Reason = RungSourceSize
+			}
+			f.Width, f.Height, f.FrameRate, f.MaxRate, f.Copied = v.Width, v.Height, math.Round(v.Rate.Float()*1000)/1000, v.Rung.MaxRate*1000, v.Copied
+		case len(opt.Ladder) > 0 && !slices.Contains(opt.Ladder, r.Name):
+			f.Reason = RungNotAsked
+		case len(opt.Ladder) == 0 && r.OnRequest:
+			f.Reason = RungOnRequest
+		case r.ShortEdge > short:
+			f.Reason = RungTooLarge
+		default:
+			f.Reason = RungTooNear
+		}
+		out = append(out, f)
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Clip is a part of a source, in seconds.
+type Clip struct {
+	Start float64 `json:"start"`
+	End   float64 `json:"end,omitempty"` // 0: the source's end
+}
+
+// Loudness is what every audio track is brought to by one constant gain
+// (EBU R 128; ITU-R BS.1770).
+type Loudness struct {
+	LUFS     float64 `json:"lufs"`      // integrated
+	TruePeak float64 `json:"true_peak"` // dBTP; the gain stops here
+}
+
+// DefaultLoudness is what an empty loudness object means.
+func DefaultLoudness() Loudness { return Loudness{LUFS: -16, TruePeak: -1.5} }
+
+// Watermark is a picture over the film.
+type Watermark struct {
+	Source   string  `json:"source"`   // object key in the source bucket: PNG, JPEG or WebP
+	Position string  `json:"position"` // see WatermarkPositions
+	Opacity  float64 `json:"opacity"`  // above 0, up to 1
+	Scale    float64 `json:"scale"`    // its width, of the picture's width
+}
+
+// DefaultWatermark is what the fields beside the source mean when absent.
+func DefaultWatermark() Watermark { return Watermark{Position: "top-right", Opacity: 1, Scale: 0.15} }
+
+// WatermarkPositions lists where a watermark may stand.
+var WatermarkPositions = []string{"top-left", "top-right", "bottom-left", "bottom-right", "center"}
+
+// checkTreatment looks at clip, loudness and watermark.
+func (o Options) checkTreatment(bad func(string, ...any) error) error {
+	if c := o.Clip; c != nil && (c.Start < 0 || c.End < 0 || c.End != 0 && c.End <= c.Start || c.Start > 1e6 || c.End > 1e6) {
+		return bad("options.clip is from %v to %v s: start must be 0 or more, and end after it", c.Start, c.End)
+	}
+	if l := o.Loudness; l != nil && (l.LUFS < -40 || l.LUFS > -5 || l.TruePeak < -20 || l.TruePeak > 0) {
+		return bad("options.loudness is %v LUFS with peaks up to %v dBTP: use -40 to -5 LUFS and -20 to 0 dBTP", l.LUFS, l.TruePeak)
+	}
+	w := o.Watermark
+	switch {
+	case w == nil:
+	case w.Source == "":
+		return bad("options.watermark.source is missing: it is the object key of a picture in the source bucket")
+	case !slices.Contains(WatermarkPositions, w.Position):
+		return bad("options.watermark.position is %q: use one of %s", w.Position, strings.Join(WatermarkPositions, ", "))
+	case !(w.Opacity > 0 && w.Opacity <= 1):
+		return bad("options.watermark.opacity is %v: use more than 0, up to 1", w.Opacity)
+	case !(w.Scale >= 0.01 && w.Scale <= 1):
+		return bad("options.watermark.scale is %v: use 0.01 to 1, of the picture's width", w.Scale)
+	}
+	return nil
+}
+
+// clip makes the source as long as the part that is wanted of it.
+func (s *Source) clip(c *Clip) error {
+	if c == nil {
+		return nil
+	}
+	part := func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+	start, end := part(c.Start), part(c.End)
+	if end == 0 || end > s.Duration {
+		end = s.Duration
+	}
+	if longest := s.Video.Duration; start >= end || longest > 0 && start >= longest {
+		return permanent(CodeOptionsInvalid, fmt.Sprintf("options.clip begins at %s, where the source has no pictures any more", start), nil)
+	}
+	left := func(d time.Duration) time.Duration {
+		if d <= 0 {
+			return d // unknown stays unknown
+		}
+		return min(d, end) - start
+	}
+	s.Audio = slices.DeleteFunc(slices.Clone(s.Audio), func(a AudioSource) bool { return a.Duration > 0 && a.Duration <= start })
+	for i := range s.Audio {
+		s.Audio[i].Duration = left(s.Audio[i].Duration)
+	}
+	s.Video.Duration = left(s.Video.Duration)
+	s.From, s.Duration = start, end-start
+	return nil
+}
+
+// clipFrames returns the first picture of the clip on the grid of the full
+// rate, and the one after its last.
+func (p Plan) clipFrames(src *Source) (first, end int64) {
+	first = expectedFrames(src.From.Seconds(), p.Rate)
+	return first, max(first+1, expectedFrames((src.From+src.Duration).Seconds(), p.Rate))
+}
+
+// clipPictures and clipSound cut at the same pictures: every rendition begins
+// with the first of them.
+func clipPictures(src *Source, p Plan) string {
+	if !p.Clipped {
+		return ""
+	}
+	first, end := p.clipFrames(src)
+	return fmt.Sprintf("trim=start_frame=%d:end_frame=%d,setpts=PTS-STARTPTS,", first, end)
+}
+
+func clipSound(src *Source, p Plan) string {
+	if !p.Clipped {
+		return ""
+	}
+	first, end := p.clipFrames(src)
+	at := func(frame int64) string {
+		return strconv.FormatFloat(float64(frame)/p.Rate.Float(), 'f', 6, 64)
+	}
+	return fmt.Sprintf(",atrim=start=%s:end=%s,asetpts=PTS-STARTPTS", at(first), at(end))
+}
+
+// soundFilter brings a track to its clip and its gain; stereo comes before loudness.
+func soundFilter(src *Source, p Plan, t AudioPlan) string {
+	f := "aresample=async=1:first_pts=0" + clipSound(src, p)
+	if p.Loudness {
+		f += fmt.Sprintf(",%s,volume=%.2fdB", stereo, t.GainDB)
+	}
+	return f
+}
+
+// stereo is how loudness is measured and changed: as it will be played.
+const stereo = "aformat=channel_layouts=stereo:sample_rates=48000"
+
+// watermarkFilter lays input 1 over the pad in and names the result out.
+func watermarkFilter(w Watermark, width, height int, in, out string) string {
+	margin := max(2, min(width, height)*3/100)
+	wide := max(2, int(math.Round(w.Scale*float64(width))))
+	x, y := "main_w-overlay_w-"+strconv.Itoa(margin), strconv.Itoa(margin)
+	switch w.Position {
+	case "top-left":
+		x = strconv.Itoa(margin)
+	case "bottom-left":
+		x, y = strconv.Itoa(margin), "main_h-overlay_h-"+strconv.Itoa(margin)
+	case "bottom-right":
+		y = "main_h-overlay_h-" + strconv.Itoa(margin)
+	case "center":
+		x, y = "(main_w-overlay_w)/2", "(main_h-overlay_h)/2"
+	}
+	return fmt.Sprintf("[%s];[1:v:0]format=rgba,colorchannelmixer=aa=%s,scale=w=%d:h=%d:force_original_aspect_ratio=decrease[wm];"+
+		"[%s][wm]overlay=x=%s:y=%s:eof_action=repeat:format=yuv420,format=yuv420p,setsar=1%s",
+		in, strconv.FormatFloat(w.Opacity, 'f', -1, 64), wide, max(2, height-2*margin), in, x, y, out)
+}
