@@ -53,7 +53,7 @@ fuzz: deps ## every fuzz target for FUZZTIME (30s); make test runs them for 1s e
 	done
 
 bench: deps build ## the main job against a bare ffmpeg command and the staged shape, in one run
-	@$(GO) test -run '^$$' -bench '^BenchmarkMainJob$$' -benchtime 1x -timeout 60m -v ./cmd/sealcast
+	@$(GO) test -run '^$$' -bench '^Benchmark(MainJob|KeyEndpoint)$$' -benchtime 1x -timeout 60m -v ./cmd/sealcast
 	@$(GO) test -run '^$$' -bench . ./token ./keystore ./api
 
 faults: deps ## break everything that a job depends on, then print the figures of reliability  [FIGURE_ROUNDS=5]

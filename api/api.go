@@ -44,6 +44,8 @@ type Config struct {
 	Tracks       Tracks
 	Publications Publications
 	Objects      Objects
+	Pages        Pages  // nil: no player page, no console
+	Embeds       Embeds // needed with Pages
 
 	KeysPerToken  int           // key requests per minute and verified token
 	KeysPerClient int           // key requests per minute and client address
@@ -176,6 +178,8 @@ type server struct {
 	entries *entryCache
 	checks  *checks
 	hub     *hub
+
+	thumbnails chan struct{} // one for each that is being made
 }
 
 // New returns the handler of all routes. Its error lists all faults of the
@@ -197,6 +201,8 @@ func New(cfg Config) (http.Handler, error) {
 		entries: newEntryCache(cfg.Publications),
 		checks:  newChecks(cfg.Ready, cfg.Log),
 		hub:     newHub(cfg, m),
+
+		thumbnails: make(chan struct{}, thumbnailsBusy),
 	}
 	if s.heartbeat <= 0 {
 		s.heartbeat = defaultHeartbeat
@@ -236,6 +242,7 @@ type route struct {
 	timeout time.Duration // until the answer is written; 0: the handler sets deadlines as it goes
 	auth    auth
 	cors    bool // pages of CORSOrigins may read it
+	cookies bool // with their cookies, too
 	secret  bool // every answer has the headers of a key reply
 	refuse  refusals
 	handle  func(http.ResponseWriter, *http.Request) error
@@ -284,6 +291,20 @@ func (s *server) routes() []route {
 		{method: "POST", path: "/api/revocations", limit: adminBody, timeout: 10 * time.Second, auth: authAPIKey, handle: s.postRevocation},
 		{method: "DELETE", path: "/api/revocations/{id}", timeout: 10 * time.Second, auth: authAPIKey, handle: s.deleteRevocation},
 		{method: "GET", path: mediaPath, cors: true, handle: s.getMedia},
+		{method: "GET", path: deliveryPath, cors: true, cookies: true, refuse: refuseUnauthorized, handle: s.getDelivery},
+		{method: "GET", path: deliveryTokenPath, cors: true, cookies: true, refuse: refuseUnauthorized, handle: s.getDelivery},
+		{method: "GET", path: legacyMasterPath, cors: true, cookies: true, refuse: refuseUnauthorized, handle: s.getLegacyMaster},
+		{method: "GET", path: deliveredKeyPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.getDeliveredKey},
+		{method: "GET", path: deliveredKeyTokenPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.getDeliveredKey},
+		{method: "POST", path: deliveredLicencePath, limit: 4 << 10, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.postDeliveredLicence},
+		{method: "POST", path: deliveredLicenceTokenPath, limit: 4 << 10, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.postDeliveredLicence},
+		{method: "POST", path: sessionPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.postSession},
+		{method: "GET", path: legacyCookieKeyPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseLegacy, handle: s.getLegacyKey},
+		{method: "GET", path: legacyTokenKeyPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseLegacy, handle: s.getLegacyKey},
+		{method: "GET", path: "/watch/{pk}", timeout: 5 * time.Second, handle: s.getWatch},
+		{method: "GET", path: "/embed/{pk}", timeout: 5 * time.Second, handle: s.getEmbed},
+		{method: "GET", path: "/console", timeout: 5 * time.Second, handle: s.getConsole},
+		{method: "GET", path: "/player/{file}", timeout: 10 * time.Second, handle: s.getPageFile},
 		{method: "GET", path: "/healthz", timeout: 5 * time.Second, handle: s.healthz},
 		{method: "GET", path: "/readyz", timeout: 5 * time.Second, handle: s.readyz},
 	}
@@ -308,6 +329,7 @@ func (cfg Config) validate() error {
 	need(cfg.Tracks != nil, "text tracks are needed")
 	need(cfg.Publications != nil, "publications are needed")
 	need(cfg.Objects != nil, "an object store is needed")
+	need(cfg.Pages == nil || cfg.Embeds != nil, "who may embed the player page is needed")
 	need(cfg.KeysPerToken > 0, "key requests per minute and token: want 1 or more")
 	need(cfg.KeysPerClient > 0, "key requests per minute and client: want 1 or more")
 	need(cfg.EventStreams > 0, "event streams: want 1 or more")

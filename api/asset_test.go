@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ type fakeAssets struct {
 	by     []Caller
 	taken  string // an external id of somebody else's
 	ids    map[string]string
+
+	results string // of every job; empty: {"a":1}
 }
 
 func (f *fakeAssets) Get(_ context.Context, hash string) (Asset, error) {
@@ -31,9 +34,10 @@ func (f *fakeAssets) Get(_ context.Context, hash string) (Asset, error) {
 		return Asset{}, ErrNotFound
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	results := cmp.Or(f.results, `{"a":1}`)
 	return Asset{
 		Hash: hash, ExternalID: f.ids[hash], Private: e.Private, CreatedAt: at, Generation: e.Generation, Encrypted: e.Encrypted,
-		JobID: "job-1", PublishedAt: &at, Results: json.RawMessage(`{"a":1}`),
+		JobID: "job-1", PublishedAt: &at, Results: json.RawMessage(results),
 	}, nil
 }
 

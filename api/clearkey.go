@@ -36,7 +36,10 @@ type licenceKey struct {
 // token and limits, by the Clear Key key system's own messages. It gives all
 // the keys that were asked for, or none.
 func (s *server) postLicence(w http.ResponseWriter, r *http.Request) error {
-	hash := r.PathValue("hash")
+	return s.giveLicence(w, r, r.PathValue("hash"))
+}
+
+func (s *server) giveLicence(w http.ResponseWriter, r *http.Request, hash string) error {
 	if err := s.limitKeys(r); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 // origins are the pages that may read an answer (the CORS protocol of the
-// Fetch standard). Credentials are never allowed: the token is a header.
+// Fetch standard). Credentials are allowed where a cookie may carry a token.
 type origins struct {
 	exact   map[string]bool
 	anyPort map[string]bool // scheme and host
@@ -92,19 +92,22 @@ func (o origins) origin(r *http.Request) (string, bool) {
 
 // answer lets an allowed page read the answer, a refusal too. Vary is set for
 // everybody: a cache must not give one page the answer of another.
-func (o origins) answer(h http.Header, r *http.Request) {
+func (o origins) answer(h http.Header, r *http.Request, cookies bool) {
 	h.Add("Vary", "Origin")
 	if origin, ok := o.origin(r); ok {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Expose-Headers", corsExposeHeaders)
+		if cookies {
+			h.Set("Access-Control-Allow-Credentials", "true")
+		}
 	}
 }
 
 // options answers a preflight, and a plain OPTIONS with Allow alone.
-func (s *server) options(w http.ResponseWriter, r *http.Request, cors bool, methods []string, allowed string) error {
+func (s *server) options(w http.ResponseWriter, r *http.Request, rt route, methods []string, allowed string) error {
 	h := w.Header()
 	want := r.Header.Get("Access-Control-Request-Method")
-	if !cors || want == "" || r.Header.Get("Origin") == "" {
+	if !rt.cors || want == "" || r.Header.Get("Origin") == "" {
 		h.Set("Allow", allowed)
 		w.WriteHeader(http.StatusNoContent)
 		return nil

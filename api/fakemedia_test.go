@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"io"
 	"sync"
+	"testing"
 )
 
 // fakePublications is an inventory in memory.
@@ -158,4 +161,13 @@ func (c *countedCloser) Close() error {
 	defer c.store.mu.Unlock()
 	c.store.closed++
 	return nil
+}
+
+func aJPEG(t testing.TB, w, h int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, w, h)), nil); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -269,6 +269,26 @@ func specPath(path string) (string, bool) {
 		return "/api/jobs/{id}/webhooks/{delivery}/redeliver", true
 	case len(segments) == 4 && strings.HasPrefix(path, "/api/jobs/") && (segments[3] == "cancel" || segments[3] == "retry"):
 		return "/api/jobs/{id}/" + segments[3], true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) == 4 && slices.Contains([]string{"key", "license", "session"}, segments[3]):
+		return "/v1/p/{pk}/" + segments[3], true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) == 6 && segments[3] == "t" && (segments[5] == "key" || segments[5] == "license"):
+		return "/v1/p/{pk}/t/{token}/" + segments[5], true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) >= 6 && segments[3] == "t":
+		return "/v1/p/{pk}/t/{token}/{path}", true
+	case strings.HasPrefix(path, "/v1/p/") && len(segments) >= 4:
+		return "/v1/p/{pk}/{path}", true
+	case strings.HasPrefix(path, "/video/key/") && len(segments) == 3:
+		return "/video/key/{id}", true
+	case strings.HasPrefix(path, "/v1/video/playback/key/") && len(segments) == 6:
+		return "/v1/video/playback/key/{token}/{id}", true
+	case strings.HasPrefix(path, "/v1/") && len(segments) == 3 && segments[2] == "master.m3u8":
+		return "/v1/{pk}/master.m3u8", true
+	case len(segments) == 2 && (segments[0] == "watch" || segments[0] == "embed"):
+		return "/" + segments[0] + "/{pk}", true
+	case len(segments) == 2 && segments[0] == "player":
+		return "/player/{file}", true
+	case path == "/console":
+		return path, true
 	case len(segments) >= 2 && len(segments) <= 4 && segments[0] == "api" && slices.Contains(access.Resources[2:], segments[1]) && !strings.HasSuffix(path, "/"): // jobs and media stand above
 		template := "/api/" + segments[1]
 		switch {
@@ -292,7 +312,7 @@ func specPath(path string) (string, bool) {
 func init() {
 	for _, kind := range []string{
 		"application/vnd.apple.mpegurl", "application/dash+xml", "video/mp4", "video/iso.segment", "video/mp2t", "audio/mp4", "image/jpeg",
-		"image/webp", "image/gif", "text/vtt",
+		"image/webp", "image/gif", "image/png", "text/vtt", "text/html", "text/css", "text/javascript",
 		"text/event-stream",
 	} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)

@@ -19,7 +19,7 @@ import (
 var jobIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
 
 // jobMembers are the names of a submission beside its type.
-var jobMembers = []string{"hash", "source", "options", "callback_url", "private", "metadata", "dry_run"}
+var jobMembers = []string{"hash", "source", "options", "callback_url", "private", "metadata", "dry_run", "keep_source", "source_ttl"}
 
 // postJob accepts a job. An identical request gives the same job, and the same
 // answer: 202.

@@ -26,7 +26,11 @@ func secretHeaders(h http.Header) {
 // title's default. The token has been verified for this title and opens every
 // key of it. Range and conditional headers are ignored, there is no ETag.
 func (s *server) getKey(w http.ResponseWriter, r *http.Request) error {
-	hash := r.PathValue("hash")
+	return s.giveKey(w, r, r.PathValue("hash"))
+}
+
+// giveKey answers with a key of the title that the request was admitted to.
+func (s *server) giveKey(w http.ResponseWriter, r *http.Request, hash string) error {
 	if err := s.limitKeys(r); err != nil {
 		return err
 	}
@@ -101,13 +105,15 @@ func limitSubject(g access.Grant) string {
 // client address, never against text that nobody verified.
 func (s *server) limitKeys(r *http.Request) error {
 	x := exchangeOf(r)
-	for _, l := range []struct {
+	type limit struct {
 		key       string
 		perMinute int
-	}{
-		{limitSubject(x.grant), s.KeysPerToken},
-		{"client:" + limitKey(x.client), s.KeysPerClient},
-	} {
+	}
+	limits := []limit{{"client:" + limitKey(x.client), s.KeysPerClient}}
+	if !x.grant.Anonymous { // viewers of a public playback key have nothing in common
+		limits = append(limits, limit{limitSubject(x.grant), s.KeysPerToken})
+	}
+	for _, l := range limits {
 		if ok, after := s.limiter.allow(r.Context(), l.key, l.perMinute); !ok {
 			return rateLimited(after)
 		}

@@ -183,6 +183,10 @@ func (s *server) prefixOf(r *http.Request, hash, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return s.partPrefix(r, hash, name, entry)
+}
+
+func (s *server) partPrefix(r *http.Request, hash, name string, entry Entry) (string, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
 	defer cancel()
 	prefix, err := s.Publications.PartObject(ctx, hash, name)

@@ -189,7 +189,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 			secretHeaders(w.Header())
 		}
 		if routes[0].cors {
-			s.origins.answer(w.Header(), r)
+			s.origins.answer(w.Header(), r, routes[0].cookies)
 		}
 		rt, ok := byMethod[r.Method]
 		switch {
@@ -201,7 +201,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 				fail(w, r, err)
 			}
 		case r.Method == http.MethodOptions:
-			if err := s.options(w, r, routes[0].cors, allow, allowed); err != nil {
+			if err := s.options(w, r, routes[0], allow, allowed); err != nil {
 				fail(w, r, err)
 			}
 		default:

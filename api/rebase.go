@@ -24,17 +24,31 @@ var uriTags = []string{
 	"#EXT-X-KEY:", "#EXT-X-MAP:",
 }
 
-// rebasePlaylist makes the relative URIs of a playlist lead into the prefix:
-// URI lines and URI attributes. Everything else stays byte for byte. The name
-// is the playlist's own within the prefix, as in "ts/master.m3u8".
+// rebasePlaylist makes the relative URIs of a playlist lead into the prefix.
+// The name is the playlist's own within the prefix, as in "ts/master.m3u8".
 func rebasePlaylist(doc []byte, name, prefix string) ([]byte, error) {
+	return rewritePlaylist(doc, func(uri string) (string, error) { return rebaseURI(uri, name, prefix) })
+}
+
+// rebaseURI makes a relative URI of the document name lead into the prefix.
+func rebaseURI(uri, name, prefix string) (string, error) {
+	target, query, err := resolveURI(uri, name)
+	if err != nil || target == "" {
+		return uri, err
+	}
+	return strings.Repeat("../", strings.Count(name, "/")) + prefix + "/" + target + query, nil
+}
+
+// rewritePlaylist gives each URI of a playlist another spelling: URI lines and
+// URI attributes. Everything else stays byte for byte.
+func rewritePlaylist(doc []byte, rewrite func(uri string) (string, error)) ([]byte, error) {
 	if !bytes.HasPrefix(doc, []byte("#EXTM3U")) {
 		return nil, errors.New("playlist does not begin with #EXTM3U")
 	}
 	lines := strings.Split(string(doc), "\n")
 	for i, line := range lines {
 		text, end := strings.CutSuffix(line, "\r")
-		rebased, err := rebaseLine(text, name, prefix)
+		rebased, err := rewriteLine(text, rewrite)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
@@ -46,25 +60,25 @@ func rebasePlaylist(doc []byte, name, prefix string) ([]byte, error) {
 	return []byte(strings.Join(lines, "\n")), nil
 }
 
-func rebaseLine(line, name, prefix string) (string, error) {
+func rewriteLine(line string, rewrite func(string) (string, error)) (string, error) {
 	switch {
 	case line == "":
 		return line, nil
 	case line[0] != '#':
-		return rebaseURI(line, name, prefix)
+		return rewrite(line)
 	}
 	for _, tag := range uriTags {
 		if attributes, ok := strings.CutPrefix(line, tag); ok {
-			rebased, err := rebaseAttributes(attributes, name, prefix)
-			return tag + rebased, err
+			rewritten, err := rewriteAttributes(attributes, rewrite)
+			return tag + rewritten, err
 		}
 	}
 	return line, nil
 }
 
-// rebaseAttributes walks an attribute list (RFC 8216, 4.2): a quoted value may
+// rewriteAttributes walks an attribute list (RFC 8216, 4.2): a quoted value may
 // hold commas, and the letters URI= too.
-func rebaseAttributes(list, name, prefix string) (string, error) {
+func rewriteAttributes(list string, rewrite func(string) (string, error)) (string, error) {
 	var out strings.Builder
 	for rest := list; rest != ""; {
 		attribute, value, ok := strings.Cut(rest, "=")
@@ -85,7 +99,7 @@ func rebaseAttributes(list, name, prefix string) (string, error) {
 			if !quoted {
 				return "", errors.New("URI is not a quoted string")
 			}
-			uri, err := rebaseURI(value[1:end-1], name, prefix)
+			uri, err := rewrite(value[1 : end-1])
 			if err != nil {
 				return "", err
 			}
@@ -105,27 +119,36 @@ func rebaseAttributes(list, name, prefix string) (string, error) {
 	return out.String(), nil
 }
 
-// rebaseURI leaves URIs with a scheme, a host or an absolute path alone. A
-// relative one has to name something inside the prefix.
-func rebaseURI(uri, name, prefix string) (string, error) {
+// resolveURI gives the object within the prefix that a relative URI of the
+// document name means, and the URI's query and fragment. A URI with a scheme, a
+// host or an absolute path means none.
+func resolveURI(uri, name string) (target, query string, err error) {
 	if schemePattern.MatchString(uri) || strings.HasPrefix(uri, "/") {
-		return uri, nil
+		return "", "", nil
 	}
-	file, query := uri, ""
+	file := uri
 	if i := strings.IndexAny(uri, "?#"); i >= 0 {
 		file, query = uri[:i], uri[i:]
 	}
-	target := path.Join(path.Dir(name), file)
+	target = path.Join(path.Dir(name), file)
 	if last := file[strings.LastIndexByte(file, '/')+1:]; last == "" || last == "." || last == ".." ||
 		strings.Contains(file, "//") || !namePattern.MatchString(target) {
-		return "", errors.New("relative URI does not name an object of the generation")
+		return "", "", errors.New("relative URI does not name an object of the generation")
 	}
-	return strings.Repeat("../", strings.Count(name, "/")) + prefix + "/" + target + query, nil
+	return target, query, nil
 }
 
 // rebaseManifest gives an MPD a BaseURL (ISO/IEC 23009-1, 5.6) as the first
 // child of its root, on the line that is there.
 func rebaseManifest(doc []byte, name, prefix string) ([]byte, error) {
+	base := strings.Repeat("../", strings.Count(name, "/")) + prefix
+	if dir := path.Dir(name); dir != "." {
+		base += "/" + dir
+	}
+	return insertBase(doc, base+"/")
+}
+
+func insertBase(doc []byte, base string) ([]byte, error) {
 	dec := xml.NewDecoder(bytes.NewReader(doc))
 	depth, insert := 0, int64(0)
 	for {
@@ -157,9 +180,5 @@ func rebaseManifest(doc []byte, name, prefix string) ([]byte, error) {
 	if insert == 0 || doc[insert-2] == '/' {
 		return nil, errors.New("manifest: it has no content")
 	}
-	base := strings.Repeat("../", strings.Count(name, "/")) + prefix
-	if dir := path.Dir(name); dir != "." {
-		base += "/" + dir
-	}
-	return []byte(string(doc[:insert]) + "<BaseURL>" + base + "/</BaseURL>" + string(doc[insert:])), nil
+	return []byte(string(doc[:insert]) + "<BaseURL>" + base + "</BaseURL>" + string(doc[insert:])), nil
 }

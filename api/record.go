@@ -49,7 +49,7 @@ var unverified = map[string]bool{
 // no refusal. The answer is the same whether or not the record can be kept.
 func (s *server) refused(r *http.Request, err error) {
 	p, x := toProblem(err), exchangeOf(r)
-	if unverified[p.Code] || (p.Status >= 500 && p.Code != codeKeyIntegrity) {
+	if x.grant.ID == "" || unverified[p.Code] || (p.Status >= 500 && p.Code != codeKeyIntegrity) {
 		return
 	}
 	a := onRecord(r)

@@ -91,15 +91,20 @@ func (e Entry) tracksTag() string {
 // addTracks names an entry's text tracks in one of its entry documents, which
 // was rebased.
 func (e Entry) addTracks(doc []byte, name string) ([]byte, error) {
+	return e.addTracksAt(doc, name, strings.Repeat("../", strings.Count(name, "/")))
+}
+
+// addTracksAt does so in a document from which up leads to the folder that has
+// the prefixes in it; from a manifest it is one up, by its BaseURL.
+func (e Entry) addTracksAt(doc []byte, name, up string) ([]byte, error) {
 	tracks, err := e.tracks()
 	if err != nil || len(tracks) == 0 {
 		return doc, err
 	}
-	up := strings.Repeat("../", strings.Count(name, "/"))
 	file, add := texttrack.FMP4Name, texttrack.AddToMaster
 	switch {
 	case strings.HasSuffix(name, ".mpd"): // whose BaseURL is the prefix
-		up += "../"
+		up = "../"
 		file, add = texttrack.WholeName, texttrack.AddToManifest
 	case strings.HasPrefix(name, "ts/"):
 		file = texttrack.TSName

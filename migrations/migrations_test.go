@@ -81,7 +81,7 @@ func TestApplyTwice(t *testing.T) {
 		"audit_entries", "audit_head", "audit_log", "content_keys",
 		"goose_db_version", "idempotency_keys", "job_parts", "jobs",
 		"kek_versions", "media_deletions", "minted_tokens", "outbox", "playback_keys", "publication_objects", "publications",
-		"revocations", "signing_keys", "verified_sources",
+		"revocations", "signing_keys", "source_removals", "verified_sources",
 		"webhook_attempts", "webhook_deliveries",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -185,9 +185,8 @@ func (f *trackFacts) describe(moov *mp4.MoovBox) error {
 	case stsd.Av01 != nil && stsd.Av01.Av1C != nil:
 		f.Codec, f.Pictures.codec = stsd.Av01.Av1C.CodecString("av01"), CodecAV1
 		f.Width, f.Height = int(stsd.Av01.Width), int(stsd.Av01.Height)
-	case stsd.Mp4a != nil:
-		f.Codec = "mp4a.40.2" // AAC-LC, ISO/IEC 14496-3
-		f.Channels, f.SampleRate = int(stsd.Mp4a.ChannelCount), int(stsd.Mp4a.SampleRate)
+	case stsd.Mp4a != nil, stsd.EC3 != nil:
+		return f.describeAudio(stsd)
 	default:
 		return fmt.Errorf("encoded stream has no codec of ours")
 	}

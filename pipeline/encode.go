@@ -44,7 +44,8 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 	}
 	for _, t := range p.Audio {
 		args = append(args, "-map", fmt.Sprintf("0:%d", t.Stream),
-			"-af", soundFilter(src, p, t), "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000")
+			"-af", soundFilter(src, p, t))
+		args = append(args, audioArgs(t)...)
 		args = append(args, muxArgs(src)...)
 		args = append(args, "-movflags", "delay_moov+default_base_moof", "-frag_duration", "2000000",
 			"-f", "mp4", fmt.Sprintf("pipe:%d", fd))

@@ -108,7 +108,7 @@ func SampleMaster() []byte {
 	}, []alternative{
 		{URI: "a-0/index.m3u8", Name: "English", Language: "en", Codec: "mp4a.40.2", Default: true, Channels: 2, Bits: trackBits{Peak: 140_000, Average: 130_000}},
 		{URI: "a-1/index.m3u8", Name: "Audio 2", Language: "und", Codec: "mp4a.40.2", Channels: 2, Bits: trackBits{Peak: 150_000, Average: 129_000}},
-	})
+	}, false)
 }
 
 // SealPlaylist parses a media playlist and writes keys into it.

@@ -77,7 +77,7 @@ func (g *gate) row() (n int) {
 // short film the first row waits for the middle one.
 func (g *gate) durable(ctx context.Context, seg *segment) {
 	if !slices.Contains(g.early, seg.Number) {
-		if g.a.req.Options.beginsPeriod(seg.Output, seg.Number) && seg.Track == smallest(g.rs).Name {
+		if g.a.req.Options.beginsPeriod(seg.Output, seg.Number) && seg.Track == smallest(carried(seg.Output, g.rs)).Name {
 			g.checkPeriod(ctx, seg)
 		}
 		return
@@ -241,6 +241,9 @@ func (g *gate) checkEncode() error {
 	var full int64
 	for _, r := range g.rs {
 		if r.Video == nil {
+			if err := r.checkChannels(); err != nil {
+				return verifyError(err)
+			}
 			continue
 		}
 		if r.Facts.Frames == 0 {

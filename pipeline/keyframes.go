@@ -60,12 +60,16 @@ func (a *attempt) tryCopy(ctx context.Context, src *Source, p Plan) (Plan, error
 	if p.NotCopied = p.refuseCopy(src); p.NotCopied != "" {
 		return p, nil
 	}
+	encoded := p
 	scan, why, err := a.scanPictures(ctx, src, p.Rate)
 	if err != nil {
 		return p, err
 	}
 	if why == "" {
 		p, why = p.copyTop(scan)
+	}
+	if why == "" && a.req.Options.KeyPeriodSeconds > 0 && p.longestSegment() > float64(a.req.Options.SegmentSeconds)*1.01 {
+		p, why = encoded, "key periods need segments that are no longer than asked for"
 	}
 	p.NotCopied = why
 	return p, nil

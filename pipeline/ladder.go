@@ -94,13 +94,15 @@ func (p Plan) gopsPerSegment() int {
 	return int(math.Round(p.SegmentSeconds * p.Rate.Float() / float64(p.GOP)))
 }
 
-// AudioPlan is one audio rendition to make: AAC-LC, 48 kHz, stereo.
+// AudioPlan is one audio rendition to make, at 48 kHz.
 type AudioPlan struct {
 	Stream   int // index in the source
 	Name     string
 	Language string // BCP 47; "und" when the source does not say
 	Default  bool
 	GainDB   float64
+	Codec    string
+	Channels int // 2, or 6 for 5.1
 }
 
 // newPlan decides which renditions a source deserves.
@@ -136,7 +138,7 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 	if p.Video, err = inCodecs(p.Video, opt.Codecs); err != nil {
 		return Plan{}, err
 	}
-	p.Audio = planAudio(src.Audio)
+	p.Audio = withSurround(planAudio(src.Audio), src.Audio, opt.Audio)
 	return p, nil
 }
 
@@ -272,7 +274,7 @@ func planAudio(tracks []AudioSource) []AudioPlan {
 			name = fmt.Sprintf("%s %d", base, n)
 		}
 		used[name] = true
-		plans = append(plans, AudioPlan{Stream: t.Index, Name: name, Language: t.Language})
+		plans = append(plans, AudioPlan{Stream: t.Index, Name: name, Language: t.Language, Codec: CodecAAC, Channels: 2})
 	}
 	if len(plans) > 0 {
 		plans[def].Default = true

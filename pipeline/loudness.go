@@ -17,7 +17,7 @@ import (
 func loudnessArgs(src *Source, p Plan, t AudioPlan, url string) []string {
 	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "info", "-nostats"}, inputArgs(src.Demuxer)...)
 	return append(args, "-i", url, "-map", fmt.Sprintf("0:%d", t.Stream),
-		"-af", "aresample=async=1:first_pts=0"+clipSound(src, p)+","+stereo+",ebur128=peak=true:framelog=verbose", "-f", "null", "-")
+		"-af", "aresample=async=1:first_pts=0"+clipSound(src, p)+","+t.layout()+",ebur128=peak=true:framelog=verbose", "-f", "null", "-")
 }
 
 // silent is what ebur128 says of silence, in LUFS.

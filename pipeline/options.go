@@ -27,6 +27,8 @@ type Options struct {
 	// Passthrough is auto (or empty): a conforming H.264 source is copied as
 	// the top rung; off: every rung is encoded.
 	Passthrough string `json:"passthrough,omitempty"`
+	// Audio asks for renditions of sound beside stereo.
+	Audio *AudioOptions `json:"audio,omitempty"`
 	// Clip, Loudness and Watermark are absent when nobody asks for them.
 	Clip      *Clip      `json:"clip,omitempty"`
 	Loudness  *Loudness  `json:"loudness,omitempty"`
@@ -76,6 +78,9 @@ func (o Options) Validate() error {
 		return err
 	}
 	if err := o.checkTreatment(bad); err != nil {
+		return err
+	}
+	if err := o.checkAudio(bad); err != nil {
 		return err
 	}
 	switch o.Passthrough {
@@ -136,6 +141,7 @@ func (o Options) Canonical() Options {
 	}
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
+	o.Audio = canonicalAudio(o.Audio)
 	o.Codecs = canonicalCodecs(o.Codecs)
 	if o.Passthrough == PassthroughAuto {
 		o.Passthrough = ""

@@ -202,6 +202,23 @@ func (p Plan) segments(seconds float64) int {
 	return int(math.Ceil(seconds / p.SegmentSeconds))
 }
 
+// longestSegment returns the longest segment in seconds.
+func (p Plan) longestSegment() float64 {
+	k := p.KeyFrames
+	if k == nil {
+		return p.SegmentSeconds
+	}
+	longest := int64(0)
+	for i, g := range k.First {
+		end := k.Frames
+		if i+1 < len(k.First) {
+			end = k.GOPs[k.First[i+1]]
+		}
+		longest = max(longest, end-k.GOPs[g])
+	}
+	return float64(longest) / p.Rate.Float()
+}
+
 // checkKeyFrames wants the key frames of every rung where the plan has them.
 func (p Plan) checkKeyFrames(rs []*rendition) error {
 	if p.KeyFrames == nil {

@@ -235,3 +235,15 @@ func TestPassthroughAndHalvedRungs(t *testing.T) {
 		}
 	}
 }
+
+// A key period may not become longer than it was asked for.
+func TestPassthroughAndKeyPeriods(t *testing.T) {
+	l := newLab(t)
+	req := l.request(makeSource(t, "a.mp4", join(flashing, x264, cuts)...), func(o *pipeline.Options) {
+		o.SegmentSeconds, o.KeyPeriodSeconds = 2, 4
+	})
+	plan, err := pipeline.Planned(l.runner, req)
+	if plan.KeyFrames != nil || plan.Video[0].Copied || !strings.Contains(plan.NotCopied, "key periods") {
+		t.Errorf("not copied because %q (%v)", plan.NotCopied, err)
+	}
+}

@@ -153,31 +153,48 @@ type alternative struct {
 
 // multivariantPlaylist writes the playlist that a player opens first
 // (RFC 8216bis, 4.4.6). A variant's bandwidth counts the audio that plays
-// with it.
-func multivariantPlaylist(variants []variant, audio []alternative) []byte {
+// with it. With soundAlone a last variant has no pictures.
+func multivariantPlaylist(variants []variant, audio []alternative, soundAlone bool) []byte {
 	var out bytes.Buffer
 	out.WriteString("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n")
-	var peak, average int64
-	codec, group := "", ""
-	for _, a := range audio {
-		peak, average = max(peak, a.Bits.Peak), max(average, a.Bits.Average)
-		codec, group = ","+a.Codec, `,AUDIO="audio"`
-		language := ""
-		if a.Language != "" && a.Language != "und" {
-			language = fmt.Sprintf(",LANGUAGE=%q", a.Language)
-		}
-		def := "NO"
-		if a.Default {
-			def = "YES"
-		}
-		fmt.Fprintf(&out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"%s\"%s,DEFAULT=%s,AUTOSELECT=YES,CHANNELS=\"%d\",URI=\"%s\"\n",
-			a.Name, language, def, a.Channels, a.URI)
+	groups := []audioGroup{{}} // variants without sound
+	if len(audio) > 0 {
+		groups = audioGroups(audio)
 	}
-	for _, v := range variants {
-		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s%s\",RESOLUTION=%dx%d,FRAME-RATE=%.3f,VIDEO-RANGE=SDR%s,CLOSED-CAPTIONS=NONE\n%s\n",
-			v.Bits.Peak+peak, v.Bits.Average+average, v.Codec, codec, v.Width, v.Height, v.FrameRate, group, v.URI)
+	for _, g := range groups {
+		for _, a := range g.Members {
+			writeAlternative(&out, g.ID, a)
+		}
+	}
+	for _, g := range groups {
+		peak, average := g.rates()
+		codecs, group := "", ""
+		if len(g.Members) > 0 {
+			codecs, group = ","+g.codecs(), fmt.Sprintf(",AUDIO=%q", g.ID)
+		}
+		for _, v := range variants {
+			fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s%s\",RESOLUTION=%dx%d,FRAME-RATE=%.3f,VIDEO-RANGE=SDR%s,CLOSED-CAPTIONS=NONE\n%s\n",
+				v.Bits.Peak+peak, v.Bits.Average+average, v.Codec, codecs, v.Width, v.Height, v.FrameRate, group, v.URI)
+		}
+	}
+	if g := groups[0]; soundAlone && len(g.Members) > 0 {
+		peak, average := g.rates()
+		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,AUDIO=%q\n%s\n", peak, average, g.codecs(), g.ID, g.first().URI)
 	}
 	return out.Bytes()
+}
+
+func writeAlternative(out *bytes.Buffer, group string, a alternative) {
+	language := ""
+	if a.Language != "" && a.Language != "und" {
+		language = fmt.Sprintf(",LANGUAGE=%q", a.Language)
+	}
+	def := "NO"
+	if a.Default {
+		def = "YES"
+	}
+	fmt.Fprintf(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=\"%s\"%s,DEFAULT=%s,AUTOSELECT=YES,CHANNELS=\"%d\",URI=\"%s\"\n",
+		group, a.Name, language, def, a.Channels, a.URI)
 }
 
 // relativeTo returns name as a URI relative to the folder of doc, for names

@@ -84,7 +84,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
 		})
 	}
-	return multivariantPlaylist(variants, audio)
+	return multivariantPlaylist(variants, audio, a.req.Options.Audio != nil && a.req.Options.Audio.AudioOnly)
 }
 
 // checkInventory compares what the store lists with what was uploaded: names,

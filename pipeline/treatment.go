@@ -122,13 +122,10 @@ func clipSound(src *Source, p Plan) string {
 func soundFilter(src *Source, p Plan, t AudioPlan) string {
 	f := "aresample=async=1:first_pts=0" + clipSound(src, p)
 	if p.Loudness {
-		f += fmt.Sprintf(",%s,volume=%.2fdB", stereo, t.GainDB)
+		f += fmt.Sprintf(",%s,volume=%.2fdB", t.layout(), t.GainDB)
 	}
 	return f
 }
-
-// stereo is how loudness is measured and changed: as it will be played.
-const stereo = "aformat=channel_layouts=stereo:sample_rates=48000"
 
 // watermarkFilter lays input 1 over the pad in and names the result out.
 func watermarkFilter(w Watermark, width, height int, in, out string) string {

@@ -112,6 +112,7 @@ func TestOptions(t *testing.T) {
 		{"codec twice", func(o *pipeline.Options) { o.Codecs = []string{"av1", "av1"} }, "twice"},
 		{"ts without h264", func(o *pipeline.Options) { o.Codecs = []string{"av1"} }, "carries h264 only"},
 		{"unknown passthrough", func(o *pipeline.Options) { o.Passthrough = "on" }, "use auto or off"},
+		{"unknown surround", func(o *pipeline.Options) { o.Audio = &pipeline.AudioOptions{Surround: "dts"} }, "use aac, eac3 or off"},
 		{"a clip backwards", func(o *pipeline.Options) { o.Clip = &pipeline.Clip{Start: 5, End: 4} }, "options.clip is from 5 to 4 s"},
 		{"deafening", func(o *pipeline.Options) { o.Loudness = &pipeline.Loudness{LUFS: 3} }, "options.loudness is 3 LUFS"},
 		{"a watermark of nothing", func(o *pipeline.Options) { o.Watermark = &pipeline.Watermark{} }, "watermark.source is missing"},

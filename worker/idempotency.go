@@ -13,6 +13,7 @@ import (
 const (
 	lockIdempotencyKey int32 = 0x5ea1_01
 	lockAsset          int32 = 0x5ea1_02 // shared by who publishes, exclusive to who deletes
+	lockSource         int32 = 0x5ea1_0a // shared by who asks for a job on a source, exclusive to who removes it
 )
 
 // submitKeyed submits, and binds the idempotency key to the job.

@@ -127,16 +127,19 @@ func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, boo
 			return Job{}, false, err
 		}
 	}
+	if err := shareSource(ctx, tx, sub.Source); err != nil {
+		return Job{}, false, err
+	}
 	if err := supersede(ctx, tx, sub.Digest[:]); err != nil {
 		return Job{}, false, err
 	}
 	job, err := scanJob(tx.QueryRow(ctx, `
 		INSERT INTO jobs (id, type, queue, hash, source, options, encrypt, callback_url, request_digest,
-		                  part_kind, part_name, parent_id, metadata)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13, $12)
+		                  part_kind, part_name, metadata, parent_id, source_ttl)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT DO NOTHING
 		RETURNING `+jobColumns,
-		append(sub.row(id), sub.ParentID)...))
+		append(sub.row(id), sub.ParentID, sub.SourceTTL)...))
 	if err == nil {
 		if _, err = tx.Exec(ctx, `INSERT INTO outbox (job_id, dispatch_seq) VALUES ($1, $2)`, job.ID, job.DispatchSeq); err == nil {
 			err = submitParts(ctx, tx, job, sub)

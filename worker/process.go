@@ -142,9 +142,10 @@ func (a *attempt) processFilm(held, working context.Context, reporter *reporter,
 	return a.publish(held, PublishRequest{
 		Fence: a.job.Fence(), Hash: a.job.Hash, Encrypted: options.Encrypt,
 		Keys: keys.count(), First: !published, Objects: a.made.Objects, Results: results,
-		Retention: a.w.cfg.KeyRetention,
-		Poster:    a.w.cfg.BaseURL + "/stream/" + a.job.Hash + "/" + pipeline.CoverName,
-		Source:    verifiedSource(a.job.Source, a.made.SourceETag, a.made.SourceVerified),
+		Retention:  a.w.cfg.KeyRetention,
+		Poster:     a.w.cfg.BaseURL + "/stream/" + a.job.Hash + "/" + pipeline.CoverName,
+		Source:     verifiedSource(a.job.Source, a.made.SourceETag, a.made.SourceVerified),
+		SourceETag: a.made.SourceETag,
 	})
 }
 

@@ -38,6 +38,8 @@ type PublishRequest struct {
 	Retention time.Duration   // how long the keys before are served after a repackaging
 	Poster    string          // URL; added to the results where the asset has a cover
 	Source    VerifiedSource
+	// SourceETag is that of the bytes that were encoded, verified or not.
+	SourceETag string
 }
 
 // VerifiedSource is a source whose bytes have the asset's SHA-256. Without an
@@ -140,6 +142,9 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 		return fmt.Errorf("%w: %d became active, %d were issued", errKeyCount, active, req.Keys)
 	}
 	if err := recordVerified(ctx, tx, req.Hash, req.Source); err != nil {
+		return err
+	}
+	if err := planSourceRemoval(ctx, tx, req.Fence.JobID, req.SourceETag); err != nil {
 		return err
 	}
 	if err := submitLateParts(ctx, tx, req.Fence.JobID); err != nil {

@@ -29,12 +29,13 @@ type Media interface {
 type RemoverConfig struct {
 	Store   *JobStore
 	Media   Media
+	Sources Sources // nil: sources stay
 	Metrics *Metrics
 	Log     *slog.Logger
 	Poll    time.Duration // between looks at what is to be removed, 2 s
 }
 
-// Remover removes the objects of deleted assets. Any number may run side by
+// Remover removes the objects of deleted assets, and sources whose time is over. Any number may run side by
 // side.
 type Remover struct{ cfg RemoverConfig }
 
@@ -54,12 +55,15 @@ func NewRemover(cfg RemoverConfig) *Remover {
 func (r *Remover) Run(ctx context.Context) error {
 	for {
 		worked, err := r.round(ctx)
+		if err == nil && !worked {
+			worked, err = r.removeSource(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // told to end
 		case err != nil:
 			r.cfg.Metrics.dependencyError(err)
-			r.cfg.Log.Warn("objects of a deleted asset are not removed yet", "error", err)
+			r.cfg.Log.Warn("objects of a deleted asset, or a source, are not removed yet", "error", err)
 		case worked:
 			continue
 		}

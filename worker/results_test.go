@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 func somePresentation() *pipeline.Presentation {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("x", 3600))
 	return &pipeline.Presentation{
-		Duration: 20500 * time.Millisecond, SourceBytes: 1000, Bytes: 777,
+		Duration: 20500 * time.Millisecond, SourceBytes: 1000, SourceETag: "etag", Bytes: 777,
 		Outputs: []pipeline.Output{
 			{Name: "cmaf", Container: "fmp4", Scheme: cenc.SchemeCBCS, MasterPlaylist: "master.m3u8", Manifest: "manifest.mpd"},
 			{Name: "ts", Container: "mpegts", Scheme: cenc.SchemeAES128, MasterPlaylist: "ts/master.m3u8"},

@@ -71,6 +71,9 @@ func retry(ctx context.Context, tx pgx.Tx, id, delivery string) (Job, error) {
 			return Job{}, err
 		}
 	}
+	if err := shareSource(ctx, tx, job.Source); err != nil {
+		return Job{}, err
+	}
 	if err := supersede(ctx, tx, job.digest); err != nil {
 		return Job{}, err
 	}

@@ -73,6 +73,9 @@ type Submission struct {
 	Parts []PartSubmission // what is asked for beside the film
 	// Without names the options of parts that video:full shall not make.
 	Without []string
+	// SourceTTL is how many seconds after success the source is removed from
+	// its bucket; nil: it stays.
+	SourceTTL *int
 	// DryRun asks for the plan alone.
 	DryRun bool
 	// ParentID is the job that asks; empty: a client. No part of the digest.
@@ -106,12 +109,13 @@ type wirePayload struct {
 	Private     bool            `json:"private,omitempty"`
 	Metadata    json.RawMessage `json:"metadata,omitempty"`
 	DryRun      bool            `json:"dry_run,omitempty"`
+	SourceTTL   *int            `json:"source_ttl,omitempty"`
 }
 
 // Payload returns the canonical task payload: ParseSubmission takes it and
 // gives the same digest.
 func (s Submission) Payload() []byte {
-	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.wireOptions(), CallbackURL: s.CallbackURL, Private: s.Private, Metadata: s.Metadata, DryRun: s.DryRun}
+	p := wirePayload{Hash: s.Hash, Source: s.Source, Options: s.wireOptions(), CallbackURL: s.CallbackURL, Private: s.Private, Metadata: s.Metadata, DryRun: s.DryRun, SourceTTL: s.SourceTTL}
 	data, _ := json.Marshal(p) // strings, numbers and booleans: cannot fail
 	return data
 }
@@ -134,18 +138,22 @@ func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 		return Submission{}, bad
 	}
 	r := &reader{obj: obj}
-	r.only("hash", "source", "options", "callback_url", "private", "metadata", "dry_run")
+	r.only("hash", "source", "options", "callback_url", "private", "metadata", "dry_run", "keep_source", "source_ttl")
 	r.text("hash", &s.Hash)
 	r.text("source", &s.Source)
 	r.text("callback_url", &s.CallbackURL)
 	r.flag("private", &s.Private)
 	r.metadata("metadata", &s.Metadata)
 	r.flag("dry_run", &s.DryRun)
+	s.SourceTTL = keepPolicy(r)
 	if bad := s.parseType(r); bad != nil {
 		return Submission{}, bad
 	}
 	if bad := s.check(); bad != nil {
 		return Submission{}, bad
+	}
+	if s.SourceTTL != nil && (s.Part != nil || s.DryRun) {
+		return Submission{}, badPayload("only a film decides what becomes of its source: keep_source and source_ttl are for %s and %s", TypeTranscode, TypeFull)
 	}
 	if s.DryRun { // it makes nothing, so it closes nothing
 		if s.Part != nil {
@@ -192,7 +200,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 }
 
 func parseOptions(r *reader, o *pipeline.Options) {
-	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "clip", "loudness", "watermark",
+	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "audio", "clip", "loudness", "watermark",
 		"passthrough", "scheme", "pssh", "key_period_seconds")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
@@ -208,6 +216,11 @@ func parseOptions(r *reader, o *pipeline.Options) {
 
 // parseTreatment takes the objects that change what is seen and heard.
 func parseTreatment(r *reader, o *pipeline.Options) {
+	r.optional("audio", func(in *reader) {
+		o.Audio = &pipeline.AudioOptions{}
+		in.text("surround", &o.Audio.Surround)
+		in.flag("audio_only", &o.Audio.AudioOnly)
+	}, "surround", "audio_only")
 	r.optional("clip", func(in *reader) {
 		o.Clip = &pipeline.Clip{}
 		in.decimal("start", &o.Clip.Start)

@@ -50,7 +50,7 @@ func TestDigestNamesTheMeaning(t *testing.T) {
 	for name, same := range map[string][]byte{
 		"empty options":   payload(`,"options":{}`),
 		"spelled out":     payload(`,"options":{"segment_seconds":6,"encrypt":true,"ladder":[],"outputs":["cmaf","ts"]},"callback_url":""`),
-		"passthrough":     payload(`,"options":{"passthrough":"auto","codecs":["h264"]}`),
+		"passthrough":     payload(`,"options":{"passthrough":"auto","codecs":["h264"],"audio":{"surround":"off"}}`),
 		"another order":   payload(`,"options":{"outputs":["ts","cmaf"]}`),
 		"the scheme":      payload(`,"options":{"scheme":"cbcs","pssh":[]}`),
 		"escapes, spaces": []byte(" {\n\"source\" : \"in\\/film\\u002emp4\", \"\\u0068ash\":\"" + testHash + "\"} "),
@@ -67,6 +67,7 @@ func TestDigestNamesTheMeaning(t *testing.T) {
 		"clear":    payload(`,"options":{"encrypt":false}`),
 		"encoded":  payload(`,"options":{"passthrough":"off"}`),
 		"clip":     payload(`,"options":{"clip":{"start":1.5}}`),
+		"surround": payload(`,"options":{"audio":{"surround":"eac3"}}`),
 		"loudness": payload(`,"options":{"loudness":{}}`),
 		"mark":     payload(`,"options":{"watermark":{"source":"marks/a.png"}}`),
 		"ts only":  payload(`,"options":{"outputs":["ts"]}`),

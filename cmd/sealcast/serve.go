@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/access"
+	"github.com/sealcast/sealcast/internal/player"
 	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/keystore/audit"
@@ -163,7 +164,8 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 			return nil, err
 		}
 		remover := worker.NewRemover(worker.RemoverConfig{
-			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Metrics: p.metrics, Log: p.log,
+			Store: p.jobs, Media: p.store.Bucket(string(p.cfg.Media.Bucket)), Sources: p.store.Bucket(string(p.cfg.Source.Bucket)),
+			Metrics: p.metrics, Log: p.log,
 		})
 		parts = append(parts, w.Run, remover.Run)
 		n, err := p.newNotifier(ctx)
@@ -271,6 +273,8 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
+		Pages:         player.NewSite(),
+		Embeds:        gate,
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),
 		KeysPerClient: int(p.cfg.Viewer.KeyLimitPerClient),
 		Redis:         p.redis,

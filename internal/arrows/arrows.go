@@ -8,7 +8,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       ├─────► keystore ─► pgx
  │       ├─────► internal/cenc
  │       └─────► internal/webhook
- ├──► api ─────► keystore, token, internal/cenc, internal/access ─► token, pgx
+ ├──► api ─────► keystore, token, internal/cenc, internal/picture, internal/access ─► token, pgx
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
  ├──► internal/verify ─► internal/sandbox  (a strict client: it shares no code with the pipeline)
  └──► internal/sandbox                     (its hook in main, and its modes)
@@ -28,6 +28,7 @@ var Allowed = map[string][]string{
 	"internal/proc":            {},
 	"internal/texttrack":       {},
 	"internal/webhook":         {},
+	"internal/picture":         {},
 	"token":                    {},
 	"internal/access":          {"token"},
 	"migrations":               {},
@@ -42,7 +43,7 @@ var Allowed = map[string][]string{
 	"pipeline":                 {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
 	"internal/objstore":        {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
 	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack"},
-	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/texttrack"},
+	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/picture", "internal/texttrack"},
 
 	// For tests only.
 	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},

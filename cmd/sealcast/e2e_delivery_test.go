@@ -1,0 +1,212 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealcast/sealcast/internal/player"
+	"github.com/sealcast/sealcast/internal/player/browsertest"
+)
+
+// playbackKey makes a playback key of the title.
+func (r *rig) playbackKey(id, hash string, private bool) {
+	r.t.Helper()
+	_, err := r.db.Exec(r.t.Context(), `
+		INSERT INTO playback_keys (id, hash, environment, private) VALUES ($1, $2, 'production', $3)`, id, hash, private)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// ffmpegPlays decodes what lies at a URL with nothing but the URL, and says how
+// many pictures there were.
+func ffmpegPlays(t *testing.T, url string) (frames int, err error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0",
+		"-show_entries", "stream=nb_read_frames", "-of", "json", url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
+	}
+	var found struct {
+		Streams []struct {
+			Frames string `json:"nb_read_frames"`
+		}
+	}
+	if err := json.Unmarshal(out, &found); err != nil || len(found.Streams) == 0 {
+		return 0, fmt.Errorf("ffprobe says %s", out)
+	}
+	_, err = fmt.Sscan(found.Streams[0].Frames, &frames)
+	return frames, err
+}
+
+// TestE2EDelivery serves a private title by every carrier, closes it under its
+// hash, and plays it on the player page in a real browser.
+func TestE2EDelivery(t *testing.T) {
+	if !player.Available() {
+		t.Fatal("the player libraries are not built in: run make deps")
+	}
+	r := newRig(t)
+	p := r.serve()
+	hash, source := r.upload(clip(t, "320x180", 12))
+	body := fmt.Sprintf(`{"type":"video:full","hash":%q,"source":%q,"private":true}`, hash, source)
+	job := r.succeeded(r.accepted(r.do("POST", "/api/jobs", body, "Content-Type: application/json", "X-API-Key: "+r.env["API_KEY"])))
+	r.playbackKey("film-one", hash, true)
+	r.playbackKey("film-open", hash, false)
+	tok := r.token(hash, 10*time.Minute)
+
+	t.Run("closed under its hash", func(t *testing.T) {
+		r.t = t
+		for _, path := range []string{"master.m3u8", "ts/master.m3u8", "manifest.mpd", "poster.jpg"} {
+			if a := r.do("GET", "/stream/"+hash+"/"+path, "", "Authorization: Bearer "+tok); a.status != http.StatusNotFound {
+				t.Errorf("%s: %d", path, a.status)
+			}
+		}
+		var name, prefix string
+		err := r.db.QueryRow(t.Context(), `SELECT name, prefix FROM publication_objects WHERE name LIKE '%.ts' LIMIT 1`).Scan(&name, &prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := r.do("GET", "/stream/"+hash+"/"+prefix+"/"+name, ""); a.status != http.StatusNotFound {
+			t.Errorf("a segment: %d", a.status)
+		}
+		r.patch(hash, `{"private":false}`)
+		if a := r.do("GET", "/stream/"+hash+"/"+prefix+"/"+name, ""); a.status != http.StatusOK {
+			t.Errorf("a segment, opened: %d", a.status)
+		}
+		r.patch(hash, `{"private":true}`)
+		if a := r.do("GET", "/stream/"+hash+"/"+prefix+"/"+name, ""); a.status != http.StatusNotFound {
+			t.Errorf("a segment, closed again: %d", a.status)
+		}
+	})
+
+	t.Run("plays from a URL alone", func(t *testing.T) {
+		base := r.env["BASE_URL"] + "/v1/"
+		want := 0
+		for name, url := range map[string]string{
+			"public":       base + "p/film-open/master.m3u8",
+			"path":         base + "p/film-one/t/" + tok + "/master.m3u8",
+			"path, ts":     base + "p/film-one/t/" + tok + "/ts/master.m3u8",
+			"path, cmaf":   base + "p/film-one/t/" + tok + "/cmaf/master.m3u8",
+			"query":        base + "p/film-one/master.m3u8?token=" + tok,
+			"query, ts":    base + "p/film-one/ts/master.m3u8?jwt=" + tok,
+			"legacy, jwt":  base + "film-one/master.m3u8?jwt=" + tok,
+			"legacy, open": base + "film-open/master.m3u8",
+		} {
+			frames, err := ffmpegPlays(t, url)
+			if want == 0 {
+				want = frames
+			}
+			if err != nil || frames == 0 || frames != want {
+				t.Errorf("%s: %d pictures, want %d: %v", name, frames, want, err)
+			}
+		}
+		for name, url := range map[string]string{
+			"nothing": base + "p/film-one/master.m3u8", "another's": base + "p/film-one/t/" + r.token(strings.Repeat("0", 64), 10*time.Minute) + "/master.m3u8",
+		} {
+			if frames, err := ffmpegPlays(t, url); err == nil {
+				t.Errorf("%s: %d pictures", name, frames)
+			}
+		}
+	})
+
+	t.Run("keys as others have them", func(t *testing.T) {
+		r.t = t
+		a := r.do("GET", "/v1/video/playback/key/"+tok+"/"+job.ID, "")
+		b := r.do("GET", "/video/key/"+job.ID, "", "Cookie: __Secure-pb="+tok)
+		c := r.do("GET", "/api/key/"+hash, "", "Authorization: Bearer "+tok)
+		if a.status != 200 || b.status != 200 || len(a.body) != 16 || string(a.body) != string(b.body) || string(a.body) != string(c.body) {
+			t.Errorf("%d %d %d", a.status, b.status, c.status)
+		}
+		s := r.do("POST", "/v1/p/film-one/session", "", "Authorization: Bearer "+tok)
+		cookie, _, _ := strings.Cut(s.header.Get("Set-Cookie"), ";")
+		if d := r.do("GET", "/v1/p/film-one/key", "", "Cookie: "+cookie); d.status != 200 || string(d.body) != string(a.body) {
+			t.Errorf("by the session's cookie: %d", d.status)
+		}
+	})
+
+	t.Run("on the player page", func(t *testing.T) { r.watch(t, hash, tok) })
+
+	t.Run("inside another page", func(t *testing.T) {
+		gone := r.token(hash, time.Second)
+		time.Sleep(1100 * time.Millisecond) // exp has whole seconds
+		r.embedded(t, gone, tok)
+	})
+	t.Run("in the console", func(t *testing.T) { r.console(t, hash) })
+
+	if log := p.out.String(); strings.Contains(log, tok) || strings.Contains(log, tok[strings.LastIndexByte(tok, '.')+1:]) {
+		t.Error("a token stands in the log")
+	}
+}
+
+func (r *rig) patch(hash, body string) {
+	r.t.Helper()
+	if a := r.do("PATCH", "/api/media/"+hash, body, "Content-Type: application/json", "X-API-Key: "+r.env["API_KEY"]); a.status != http.StatusOK {
+		r.t.Fatalf("%d %s", a.status, a.body)
+	}
+}
+
+// watch walks through the player page. WATCH_SHOTS keeps the pictures.
+func (r *rig) watch(t *testing.T, hash, tok string) {
+	r.t = t
+	page := r.env["BASE_URL"] + "/watch/film-one"
+	ready := `sealcast.error ? (() => { throw new Error(sealcast.error.text) })() : sealcast.ready && sealcast.readyState >= 2`
+	play := `document.querySelector('video').muted = true, document.querySelector('video').play(), 0`
+	short := r.token(hash, 14*time.Second)
+	gone := r.token(hash, time.Second)
+	time.Sleep(1100 * time.Millisecond) // exp has whole seconds
+	w := browsertest.Walk(t, os.Getenv("WATCH_SHOTS"), 4*time.Minute, []browsertest.Step{
+		{Name: "open", Fresh: true, Goto: page + "#token=" + tok, Until: ready, Value: `sealcast.engine`},
+		{Name: "ready", Shot: true, Value: `[document.querySelector('video').poster.slice(0, 5), document.getElementById('validity').textContent]`},
+		{Name: "play", Value: play},
+		{Name: "plays", Until: `sealcast.currentTime > 3`, Value: `sealcast.levels.length`, Shot: true},
+		{Name: "shaka", Fresh: true, Goto: page + "?output=cmaf#token=" + tok, Until: ready, Value: `sealcast.engine`},
+		{Name: "shaka plays", Value: play},
+		{Name: "shaka played", Until: `sealcast.currentTime > 3`},
+		// The token runs out while it plays; the page that renews is asked in time.
+		{Name: "renew", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + short, Until: ready},
+		{Name: "renewing", Value: play},
+		{Name: "renewed", Until: `sealcast.renewals > 0 && sealcast.currentTime > 5`},
+		// One that has run out is renewed before anything is shown.
+		{Name: "late", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + gone, Until: ready, Value: `sealcast.renewals`},
+		{Name: "expired", Fresh: true, Goto: page + "#token=" + gone, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`, Shot: true},
+		{Name: "none", Fresh: true, Goto: page, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
+		{Name: "another's", Fresh: true, Goto: page + "#token=" + r.token(strings.Repeat("0", 64), 10*time.Minute), Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
+		{Name: "public", Fresh: true, Goto: r.env["BASE_URL"] + "/watch/film-open", Until: ready, Value: `document.getElementById('validity').textContent`},
+	})
+	for step, want := range map[string]string{
+		"open": "hls.js", "shaka": "Shaka Player", "ready": "blob:", "late": "1", "expired": "token_expired", "none": "token_required", "another's": "token_mismatch",
+	} {
+		if !strings.Contains(string(w.Values[step]), want) {
+			t.Errorf("%s: %s, want %s", step, w.Values[step], want)
+		}
+	}
+	if string(w.Values["public"]) != `""` {
+		t.Errorf("a public playback key has a token: %s", w.Values["public"])
+	}
+	for _, q := range w.Requests {
+		address, _, _ := strings.Cut(q.URL, "#") // what a browser sends
+		if strings.Contains(address, tok) || strings.Contains(q.Referer, tok) {
+			t.Errorf("the token stands in an address or a Referer: %s, %s", q.URL, q.Referer)
+		}
+		if q.Authorized && !strings.HasPrefix(q.URL, r.env["BASE_URL"]+"/v1/p/film-") {
+			t.Errorf("the token went to %s", q.URL)
+		}
+	}
+	for _, step := range []string{"open", "ready", "play", "plays", "shaka", "shaka plays", "shaka played", "public"} {
+		if len(w.Console[step]) > 0 {
+			t.Errorf("%s: console %q", step, w.Console[step])
+		}
+	}
+}
+
+func quoteJS(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}

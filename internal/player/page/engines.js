@@ -1,0 +1,155 @@
+// The players behind the player page. Each engine takes {video, session,
+// output, ready, fail, say} and has start() and stop(). A refused
+// request goes to session.refused, which gets a new token if it can.
+
+const levelLabel = ({ height, bitrate }) => (height ? `${height}p, ${(bitrate / 1e6).toFixed(1)} Mb/s` : `audio, ${Math.round(bitrate / 1000)} kb/s`);
+const best = (a, b) => b.height - a.height || b.bitrate - a.bitrate;
+
+// problemCode finds the code of a problem+json answer in bytes or text.
+function problemCode(body) {
+  try {
+    const text = typeof body === 'string' ? body : new TextDecoder().decode(body);
+    return JSON.parse(text).code ?? '';
+  } catch { return ''; }
+}
+
+export function hlsEngine({ video, session, output, ready, fail, say }) {
+  const { Hls } = window;
+  say(`hls.js ${Hls.version}`);
+  const final = (answer) => answer?.code >= 400 && answer.code < 500 && answer.code !== 429;
+  const policy = (of) => {
+    const p = structuredClone(Hls.DefaultConfig[of]);
+    p.default.errorRetry = {
+      maxNumRetry: 4, retryDelayMs: 1000, maxRetryDelayMs: 8000, backoff: 'exponential',
+      shouldRetry: (retry, n, _timeout, answer) => n < retry.maxNumRetry && !final(answer),
+    };
+    return p;
+  };
+  const hls = new Hls({
+    // A refusal is final: asking again with the same token would be a storm.
+    keyLoadPolicy: policy('keyLoadPolicy'), fragLoadPolicy: policy('fragLoadPolicy'),
+    playlistLoadPolicy: policy('playlistLoadPolicy'), manifestLoadPolicy: policy('manifestLoadPolicy'),
+    xhrSetup(xhr, uri) {
+      xhr.open('GET', uri, true);
+      if (!session.ours(uri)) return;
+      for (const [name, value] of Object.entries(session.headers())) xhr.setRequestHeader(name, value);
+    },
+  });
+  let recovered = false;
+  hls.on(Hls.Events.ERROR, async (_, e) => {
+    const status = e.response?.code ?? 0;
+    const refused = status >= 400 && status < 500 && status !== 429;
+    if (!e.fatal && !refused) return;
+    if (e.type === Hls.ErrorTypes.NETWORK_ERROR && refused) {
+      hls.stopLoad();
+      const code = problemCode(e.networkDetails?.response ?? '') || 'not_found';
+      if (!await session.refused(code, status, e.details)) return;
+      if (hls.levels.length) hls.startLoad(video.currentTime);
+      else hls.loadSource(session.folder + output.master_playlist);
+      return;
+    }
+    if (!e.fatal) return;
+    if (e.type === Hls.ErrorTypes.MEDIA_ERROR && !recovered) {
+      recovered = true;
+      return hls.recoverMediaError();
+    }
+    fail(e.type === Hls.ErrorTypes.NETWORK_ERROR ? 'unreachable' : 'playback_failed', status, e.details);
+  });
+  hls.on(Hls.Events.MANIFEST_PARSED, () => {
+    const levels = hls.levels.map((l, value) => ({ value, height: l.height ?? 0, bitrate: l.bitrate })).map((l) => ({ ...l, label: levelLabel(l) }));
+    const name = (t, i) => t.name || t.lang || `track ${i + 1}`;
+    ready({
+      levels: levels.sort(best), pickLevel: (v) => { hls.currentLevel = v; },
+      audio: hls.audioTracks.map((t, value) => ({ value, label: name(t, value) })), pickAudio: (v) => { hls.audioTrack = v; },
+      captions: hls.subtitleTracks.map((t, value) => ({ value, label: name(t, value) })),
+      pickCaption: (v) => { hls.subtitleTrack = v; hls.subtitleDisplay = v >= 0; },
+    });
+  });
+  return {
+    start() {
+      hls.loadSource(session.folder + output.master_playlist);
+      hls.attachMedia(video);
+    },
+    stop() { hls.destroy(); },
+  };
+}
+
+export function shakaEngine({ video, session, output, ready, fail, say }) {
+  const { shaka } = window;
+  say(`Shaka Player ${shaka.Player.version}`);
+  const player = new shaka.Player();
+  const { BAD_HTTP_STATUS, HTTP_ERROR, TIMEOUT, LOAD_INTERRUPTED } = shaka.util.Error.Code;
+  player.getNetworkingEngine().registerRequestFilter((_, request) => {
+    if (request.uris.every((uri) => session.ours(uri))) Object.assign(request.headers, session.headers());
+  });
+  const onError = async (e, loading) => {
+    if (e?.code === LOAD_INTERRUPTED) return;
+    const detail = `shaka ${e?.code ?? e}`;
+    if (e?.code === BAD_HTTP_STATUS) {
+      const [, status, body] = e.data;
+      if (!await session.refused(problemCode(body) || 'not_found', status, detail)) return;
+      if (loading) load();
+      else player.retryStreaming();
+      return;
+    }
+    fail(e?.code === HTTP_ERROR || e?.code === TIMEOUT ? 'unreachable' : 'playback_failed', 0, detail);
+  };
+  player.addEventListener('error', ({ detail }) => {
+    if (detail.severity === shaka.util.Error.Severity.CRITICAL) onError(detail, false);
+  });
+  async function load() {
+    try {
+      await player.attach(video);
+      await player.load(session.folder + output.master_playlist);
+    } catch (e) {
+      return onError(e, true);
+    }
+    const active = () => player.getVariantTracks().find((t) => t.active);
+    const variants = () => player.getVariantTracks().filter((t) => t.language === active()?.language);
+    const levels = variants().map((t) => ({ value: t.height ?? 0, height: t.height ?? 0, bitrate: t.bandwidth })).map((l) => ({ ...l, label: levelLabel(l) }));
+    const audio = player.getAudioTracks();
+    const texts = player.getTextTracks();
+    const name = (t, i) => t.label || t.language || `track ${i + 1}`;
+    ready({
+      levels: levels.sort(best),
+      pickLevel: (v) => {
+        player.configure('abr.enabled', v < 0);
+        const track = variants().find((t) => (t.height ?? 0) === v);
+        if (track) player.selectVariantTrack(track, true);
+      },
+      audio: audio.map((t, value) => ({ value, label: name(t, value) })), pickAudio: (v) => player.selectAudioTrack(audio[v]),
+      captions: texts.map((t, value) => ({ value, label: name(t, value) })),
+      pickCaption: (v) => { player.selectTextTrack(v < 0 ? null : texts[v]); },
+    });
+  }
+  return { start: load, stop() { player.destroy(); } };
+}
+
+// nativeEngine is for browsers without Media Source Extensions. They send no
+// header, so the token goes in the path, and a new one is a new address.
+export function nativeEngine({ video, session, output, ready, fail, say }) {
+  say('native');
+  const address = () => session.folder + (session.token ? `t/${session.token}/` : '') + output.master_playlist;
+  let last = 0;
+  video.addEventListener('loadedmetadata', () => {
+    if (last) video.currentTime = last;
+    const tracks = [...video.textTracks].filter((t) => t.kind === 'subtitles' || t.kind === 'captions');
+    ready({
+      levels: [], pickLevel() {}, audio: [], pickAudio() {},
+      captions: tracks.map((t, value) => ({ value, label: t.label || t.language })),
+      pickCaption: (v) => tracks.forEach((t, i) => { t.mode = i === v ? 'showing' : 'disabled'; }),
+    });
+  });
+  video.addEventListener('error', async () => {
+    if (!video.src) return;
+    last = video.currentTime;
+    try {
+      await session.get(output.master_playlist); // says why
+    } catch (e) {
+      if (await session.refused(e.code, e.status, 'native')) video.src = address();
+      return;
+    }
+    fail('playback_failed', 0, `native ${video.error?.code ?? ''}`);
+  });
+  return { start() { video.src = address(); }, stop() {} };
+}

@@ -1,0 +1,130 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// Sources is the source bucket, as the Remover needs it.
+type Sources interface {
+	Stat(ctx context.Context, key string) (pipeline.ObjectInfo, error)
+	Delete(ctx context.Context, key string) error
+}
+
+// maxSourceTTL bounds how long a source may wait for its removal, in seconds.
+const maxSourceTTL = 10 * 365 * 24 * 3600
+
+// keepPolicy reads keep_source and source_ttl: how many seconds after the film's
+// success its source is removed; nil: never.
+func keepPolicy(r *reader) *int {
+	keep, ttl := true, -1
+	r.flag("keep_source", &keep)
+	r.whole("source_ttl", &ttl)
+	_, asked := r.obj["keep_source"]
+	_, timed := r.obj["source_ttl"]
+	switch {
+	case timed && (ttl < 0 || ttl > maxSourceTTL):
+		r.want("source_ttl", fmt.Sprintf("whole seconds, 0 to %d", maxSourceTTL))
+	case asked && keep && timed:
+		r.fail(badPayload(`"keep_source" and "source_ttl" contradict each other`))
+	case timed:
+		return &ttl
+	case !keep:
+		return new(int)
+	}
+	return nil
+}
+
+// shareSource lets nobody ask for a source while it is removed: who asks waits.
+func shareSource(ctx context.Context, tx pgx.Tx, source string) error {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockSource, source); err != nil {
+		return fmt.Errorf("lock the source: %w", err)
+	}
+	return nil
+}
+
+// planSourceRemoval asks for the removal of a published film's source, when its
+// job says so: what is there then must still be what was published.
+func planSourceRemoval(ctx context.Context, tx pgx.Tx, jobID, etag string) error {
+	if etag == "" {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO source_removals (source, etag, job_id, due_at)
+		SELECT source, $2, id, now() + make_interval(secs => source_ttl) FROM jobs WHERE id = $1 AND source_ttl IS NOT NULL
+		ON CONFLICT (source) DO UPDATE SET etag = EXCLUDED.etag, job_id = EXCLUDED.job_id, due_at = EXCLUDED.due_at`, jobID, etag)
+	if err != nil {
+		return fmt.Errorf("plan the removal of the source: %w", err)
+	}
+	return nil
+}
+
+// removeSource removes one source that is due and that no waiting or running
+// job needs. It is the job's until then, however long its time is over.
+func (r *Remover) removeSource(ctx context.Context) (worked bool, err error) {
+	if r.cfg.Sources == nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*queryTimeout)
+	defer cancel()
+	var source, etag string
+	err = pgx.BeginFunc(ctx, r.cfg.Store.pool, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `
+			SELECT s.source, s.etag FROM source_removals s
+			WHERE s.due_at <= now() AND NOT EXISTS (
+				SELECT FROM jobs j WHERE j.source = s.source AND j.state IN ('queued', 'running'))
+			ORDER BY s.due_at LIMIT 1 FOR UPDATE SKIP LOCKED`).Scan(&source, &etag)
+		if err != nil {
+			return err
+		}
+		// Whoever submits a job on it waits from here on; one that was faster shows now.
+		var needed bool
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1, hashtext($2))`, lockSource, source); err != nil {
+			return err
+		}
+		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE source = $1 AND state IN ('queued', 'running'))`, source).Scan(&needed)
+		if err != nil || needed {
+			return err
+		}
+		worked = true
+		if err := r.deleteSource(ctx, source, etag); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `DELETE FROM source_removals WHERE source = $1`, source)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("remove a source: %w", err)
+	}
+	return worked, nil
+}
+
+// deleteSource leaves alone what was uploaded under the name since.
+func (r *Remover) deleteSource(ctx context.Context, source, etag string) error {
+	began := time.Now()
+	info, err := r.cfg.Sources.Stat(ctx, source)
+	switch {
+	case errors.Is(err, pipeline.ErrObjectNotFound):
+		return nil
+	case err != nil:
+		return storeError(err)
+	case strings.Trim(info.ETag, `"`) != strings.Trim(etag, `"`):
+		r.cfg.Log.Warn("a source was replaced after its film was published: it stays", "source", source)
+		return nil
+	}
+	if err := r.cfg.Sources.Delete(ctx, source); err != nil {
+		return storeError(err)
+	}
+	r.cfg.Log.Info("source removed", "source", source, "bytes", info.Size, "seconds", time.Since(began).Seconds())
+	return nil
+}
