@@ -65,6 +65,7 @@ var ivAttribute = regexp.MustCompile(`,IV=0x[0-9a-f]+`)
 // multivariantEME is the multivariant playlist that leads to the media
 // playlists for EME players.
 func multivariantEME(master []byte) []byte {
+	master = bytes.ReplaceAll(master, []byte("/"+playlistIFrames), []byte("/"+playlistIFramesEME))
 	return bytes.ReplaceAll(master, []byte("/index.m3u8"), []byte("/"+playlistEME))
 }
 

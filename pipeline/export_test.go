@@ -103,7 +103,7 @@ func MeasureSegments(target float64, seconds []float64, bytes []int64) (peak, av
 // SampleMaster writes a multivariant playlist of two rungs and two languages.
 func SampleMaster() []byte {
 	return multivariantPlaylist([]variant{
-		{URI: "v-720p/index.m3u8", Codec: "avc1.64001f", Width: 1280, Height: 720, FrameRate: 30000.0 / 1001, Bits: trackBits{Peak: 2_500_000, Average: 2_000_000}},
+		{URI: "v-720p/index.m3u8", Codec: "avc1.64001f", Width: 1280, Height: 720, FrameRate: 30000.0 / 1001, Bits: trackBits{Peak: 2_500_000, Average: 2_000_000}, IFrames: trackBits{Peak: 90_000, Average: 70_000, Bytes: 1}},
 		{URI: "v-360p/index.m3u8", Codec: "avc1.64001e", Width: 640, Height: 360, FrameRate: 30000.0 / 1001, Bits: trackBits{Peak: 700_000, Average: 600_000}},
 	}, []alternative{
 		{URI: "a-0/index.m3u8", Name: "English", Language: "en", Codec: "mp4a.40.2", Default: true, Channels: 2, Bits: trackBits{Peak: 140_000, Average: 130_000}},

@@ -45,6 +45,7 @@ type packed struct {
 	inits     map[string][]byte    // durable
 	manifest  []byte               // the MPD; nil without cmaf
 	tracks    map[string]trackBits // by output/track
+	iframes   map[string]trackBits // of I-frame playlists, by output/track
 }
 
 func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
@@ -145,7 +146,7 @@ func (g *gate) wait() {
 // verify checks the whole result and returns the documents to publish.
 func (g *gate) verify(ctx context.Context) (*packed, error) {
 	defer g.wait()
-	p := &packed{playlists: map[string][]byte{}, inits: map[string][]byte{}, tracks: map[string]trackBits{}}
+	p := &packed{playlists: map[string][]byte{}, inits: map[string][]byte{}, tracks: map[string]trackBits{}, iframes: map[string]trackBits{}}
 	if err := g.checkEncode(); err != nil {
 		return nil, err
 	}
@@ -361,6 +362,9 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 		})
 	}
 	p.playlists[name] = doc
+	if err == nil && g.a.req.Options.hasIFrames(output, r) {
+		err = g.addIFrames(output, dir, list, p)
+	}
 	return list, err
 }
 

@@ -142,6 +142,7 @@ type variant struct {
 	Width, Height int
 	FrameRate     float64
 	Bits          trackBits
+	IFrames       trackBits // of its I-frame playlist; zero: there is none
 }
 
 type alternative struct {
@@ -180,6 +181,12 @@ func multivariantPlaylist(variants []variant, audio []alternative, soundAlone bo
 	if g := groups[0]; soundAlone && len(g.Members) > 0 {
 		peak, average := g.rates()
 		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,AUDIO=%q\n%s\n", peak, average, g.codecs(), g.ID, g.first().URI)
+	}
+	for _, v := range variants {
+		if v.IFrames.Bytes > 0 {
+			fmt.Fprintf(&out, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s\",RESOLUTION=%dx%d,VIDEO-RANGE=SDR,URI=\"%s\"\n",
+				v.IFrames.Peak, v.IFrames.Average, v.Codec, v.Width, v.Height, path.Join(path.Dir(v.URI), playlistIFrames))
+		}
 	}
 	return out.Bytes()
 }

@@ -66,6 +66,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 		if v := r.Video; v != nil {
 			variants = append(variants, variant{
 				URI: uri, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height, FrameRate: v.Rate.Float(), Bits: bits,
+				IFrames: done.iframes[dir],
 			})
 			p.Video = append(p.Video, VideoTrack{
 				Output: out.Name, Rung: v.Rung.Name, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height,

@@ -24,10 +24,11 @@ const maxObject = 64 << 20
 type segment struct {
 	Output, Track string
 	Number        int
-	Key           Key      // zero: clear
-	IV            [16]byte // aes-128 only
-	IVs           ivRange  // cenc only
-	Frames        int64    // pictures; 0 for audio in ts
+	Key           Key       // zero: clear
+	IV            [16]byte  // aes-128 only
+	IVs           ivRange   // cenc only
+	Frames        int64     // pictures; 0 for audio in ts
+	KeyPicture    byteRange // the first one; none where parts cannot be read
 	Object        Object
 	ETag          string
 }
@@ -141,6 +142,9 @@ func (s *sink) take(ctx context.Context, name string, body []byte, held int64) e
 		})
 	case strings.HasPrefix(trackName, "v-"):
 		seg.Frames, err = tsPictures(body, func([]byte) {})
+	}
+	if sealed := encrypted && formats[output].sealed; err == nil && !sealed && strings.HasPrefix(trackName, "v-") {
+		seg.KeyPicture, err = firstKeyPicture(output, body)
 	}
 	if err == nil && encrypted && formats[output].sealed {
 		body, seg.IV, err = sealSegment(seg.Key.Content, body)

@@ -39,8 +39,8 @@ func TestE2EPlayers(t *testing.T) {
 		for _, output := range outputs {
 			t.Run(options+"/"+output, func(t *testing.T) {
 				res := browsertest.Play(t, browsertest.Config{
-					PageURL: page.URL, APIURL: r.env["BASE_URL"], Hash: hash, Output: output, Token: r.token(hash, 5*time.Minute),
-					Refused: map[string]string{"another title": r.token(strings.Repeat("0", 64), time.Minute)},
+					PageURL: page.URL, APIURL: r.env["BASE_URL"], Hash: hash, Output: output, Token: r.token(hash, 10*time.Minute),
+					Refused: map[string]string{"another title": r.token(strings.Repeat("0", 64), 10*time.Minute)},
 					Past:    3 * time.Second,
 					Times:   []time.Duration{1020 * time.Millisecond, 6220 * time.Millisecond},
 				})

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"bytes"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +142,10 @@ func breaches() []breach {
 		{check: "resolution", name: "MPEG-TS", entry: ts, damage: func(t testing.TB, s *site) { s.title.replace(t, ts, "426x240", "428x240") }},
 		{check: "independent", entry: hls, damage: func(t testing.TB, s *site) {
 			s.title.edit(t, "cmaf/v-240p/2.m4s", func(b []byte) []byte { return notKey(t, b) })
+			// Its I-frame playlist names the same segment.
+			s.title.edit(t, "master.m3u8", func(b []byte) []byte {
+				return regexp.MustCompile("#EXT-X-I-FRAME-STREAM-INF:.*\n").ReplaceAll(b, nil)
+			})
 		}},
 		{check: "iframes", entry: hls, damage: func(t testing.TB, s *site) {
 			s.title.addIFrames(t, func(b []byte) []byte { return notKey(t, b) })
@@ -216,7 +221,7 @@ func TestAcceptsTextAndIFrames(t *testing.T) {
 	s := &site{title: titleOf(t, inClear).copy(), origin: pageOrigin}
 	s.title.addText(t, "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0\n\n00:00.000 --> 01:00:01.000 line:0\nHello\n")
 	s.title.addIFrames(t, func(b []byte) []byte { return b })
-	if r := s.verify(t, hls, askOrigin); len(r.Findings) > 0 || len(r.Renditions) != 5 {
+	if r := s.verify(t, hls, askOrigin); len(r.Findings) > 0 || len(r.Renditions) != 7 {
 		t.Error(text(r))
 	}
 }

@@ -146,11 +146,11 @@ func (x *title) addIFrames(t testing.TB, change func([]byte) []byte) {
 	x.files["cmaf/v-240p/frames.m4s"] = body
 	x.types["cmaf/v-240p/frames.m4s"] = "video/mp4"
 	end := bytes.Index(body, []byte("mdat")) + 500
-	x.files["cmaf/v-240p/iframes.m3u8"] = fmt.Appendf(nil, "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:6\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-I-FRAMES-ONLY\n"+
+	x.files["cmaf/v-240p/more.m3u8"] = fmt.Appendf(nil, "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:6\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-I-FRAMES-ONLY\n"+
 		"#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:6.000,\n#EXT-X-BYTERANGE:%d@0\nframes.m4s\n#EXT-X-ENDLIST\n", end)
-	x.types["cmaf/v-240p/iframes.m3u8"] = mediaType("a.m3u8")
+	x.types["cmaf/v-240p/more.m3u8"] = mediaType("a.m3u8")
 	x.replace(t, "master.m3u8", "#EXT-X-STREAM-INF",
-		`#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=9000,CODECS="avc1.640015",RESOLUTION=426x240,URI="cmaf/v-240p/iframes.m3u8"`+"\n#EXT-X-STREAM-INF")
+		`#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=9000,CODECS="avc1.640015",RESOLUTION=426x240,URI="cmaf/v-240p/more.m3u8"`+"\n#EXT-X-STREAM-INF")
 }
 
 // clearTS puts the clear segment of another packaging in place.

@@ -79,6 +79,9 @@ func (p *play) segment(ctx context.Context, s *segment) error {
 			key = nil
 		}
 	}
+	if p.r.Kind == iframe && s.Init == nil && len(body) > 0 && body[0] == 0x47 {
+		body = append(p.tables(ctx, s.Resource), body...)
+	}
 	clear := p.open(s, body, o, key)
 	if clear == nil || p.r.Kind == iframe || p.r.Kind == text || p.r.Kind == other {
 		return nil
@@ -121,10 +124,16 @@ func (s *segment) boxKID() string {
 // measure takes the facts of a segment that cannot be decrypted, as far as its
 // boxes tell them.
 func (p *play) measure(s *segment, body []byte, o *opened) {
-	if o != nil && s.Key.Method != "AES-128" {
-		if _, err := clearMP4(s, body, o, nil); err != nil {
-			s.Container = err.Error()
-		}
+	var err error
+	switch {
+	case o == nil || s.Key.Method == "AES-128":
+	case p.r.Kind == iframe:
+		err = readPartial(s, body, o)
+	default:
+		_, err = clearMP4(s, body, o, nil)
+	}
+	if err != nil {
+		s.Container = err.Error()
 	}
 }
 
@@ -173,6 +182,27 @@ func (p *play) open(s *segment, body []byte, o *opened, key []byte) []byte {
 		return nil
 	}
 	return body
+}
+
+// tables fetches the PAT and PMT of an I-frame: its bytes do not include them;
+// they stand between the beginning of the resource and its first I-frame
+// (RFC 8216bis, 4.4.3.6).
+func (p *play) tables(ctx context.Context, ref resource) []byte {
+	const most = 16 * tsPacket
+	if ref.Length == 0 || ref.Offset <= 0 {
+		return nil
+	}
+	head, a := p.g.client.get(ctx, resource{URL: ref.URL, Length: min(ref.Offset, most)}, most)
+	if !a.ok() {
+		return nil // whoever reads the segment misses them
+	}
+	for at := 0; at+tsPacket <= len(head); at += tsPacket {
+		pid, starts := int(head[at+1]&0x1f)<<8|int(head[at+2]), head[at+1]&0x40 != 0
+		if pes := bytes.Contains(head[at+4:at+tsPacket], []byte{0, 0, 1, 0xe0}); head[at] != 0x47 || pid != 0 && starts && pes {
+			return head[:at]
+		}
+	}
+	return head[:len(head)/tsPacket*tsPacket]
 }
 
 // packedAudio tells AAC and MP3 without a container (RFC 8216bis, 3.1.3).
