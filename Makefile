@@ -10,7 +10,7 @@ BIN     := bin/sealcast
 FUZZTIME ?= 30s
 export PATH := $(TOOLS):$(PATH)
 
-.PHONY: help deps build demo dev test check lint race fuzz bench faults storm e2e image clean
+.PHONY: help deps build demo dev test check lint race fuzz bench faults storm matrix e2e image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -62,6 +62,10 @@ faults: deps ## break everything that a job depends on, then print the figures o
 
 storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS=500] [STORM_WORKERS=4] [STORM_SECONDS=] [STORM_SEED=]
 	@$(GO) test -tags faults -run '^TestStorm' -timeout 120m -v ./cmd/sealcast
+
+matrix: ## every output in every player, and docs/players.md written from it (installs mpv, VLC and GStreamer)  [MATRIX_ONLY="in mpv"]
+	@sh internal/deps/install.sh matrix
+	@$(GO) test -tags matrix -parallel 3 -run '^TestMatrix$$' -timeout 60m -v ./cmd/sealcast
 
 e2e: deps ## the end-to-end tests alone
 	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast

@@ -1,11 +1,13 @@
 #!/bin/sh
 # Installs what sealcast is developed, demonstrated and tested with: `make deps`.
+# With the argument matrix also the players of `make matrix`.
 #
 #   by apt, only what is missing   ffmpeg redis postgresql chromium strace gcc npm python3-jwt
 #   .sealcast/bin/packager         Shaka Packager, from npm, checked by its SHA-256
 #   .sealcast/bin/minio            MinIO, built from source by Go
 #   .sealcast/samples/             a real moving picture from Debian's opencv-doc
 #   internal/player/dist/          the libraries of the player page
+#   by apt, for matrix             mpv vlc gstreamer
 #   token/interop/node_modules/    jsonwebtoken, which the tests of docs/tokens.md mint with
 #
 # For Debian and Ubuntu, as root or with sudo. Quick when all is there. No
@@ -298,6 +300,25 @@ driver_works() {
 # player_files are the names in dist: one that was deleted is built again.
 player_files() { (cd internal/player && ls dist 2>/dev/null) | sha256sum; }
 
+# ---- the players of make matrix
+
+step_matrix() {
+	need=
+	if ! has mpv; then need="$need mpv"; fi
+	if ! has vlc; then need="$need vlc-bin vlc-plugin-base vlc-plugin-video-output"; fi
+	if ! has gst-launch-1.0; then
+		need="$need gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
+	fi
+	if [ -n "$need" ]; then
+		# shellcheck disable=SC2086 # a list of words
+		apt_install $need
+	fi
+	for tool in mpv vlc gst-launch-1.0; do
+		has $tool || die matrix "$tool is still missing"
+	done
+	say matrix "mpv, VLC, GStreamer: there"
+}
+
 # ---- what tests mint tokens with in Node
 
 step_interop() {
@@ -319,6 +340,7 @@ step_packager
 step_minio
 step_samples
 step_player
+if [ "${1:-}" = matrix ]; then step_matrix; fi
 step_interop
 rm -f "$log"
 if [ -n "$missing" ]; then

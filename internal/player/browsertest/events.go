@@ -109,13 +109,13 @@ func (r *Result) add(e event) error {
 	case "quality":
 		r.Qualities = append(r.Qualities, e.Height)
 	case "shot":
-		img, err := readImage(e.File)
+		img, err := ReadImage(e.File)
 		if err != nil {
 			return err
 		}
 		r.Shots = append(r.Shots, Shot{seconds(e.At), img})
 	case "refused":
-		img, err := readImage(e.File)
+		img, err := ReadImage(e.File)
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,8 @@ func (r *Result) add(e event) error {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-func readImage(path string) (image.Image, error) {
+// ReadImage reads a picture from a file.
+func ReadImage(path string) (image.Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,120 @@
+package browsertest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Cell is one output in one player of the browser.
+type Cell struct {
+	ID      string    `json:"id"`
+	Engine  string    `json:"engine"` // "hls.js", "Shaka Player", "dash.js", "video.js", "native"
+	URL     string    `json:"url"`
+	Token   string    `json:"token"`
+	Fresh   string    `json:"fresh"` // replaces Token once it has played
+	Wrong   string    `json:"wrong"` // must be refused; empty: the output is clear
+	Scheme  string    `json:"scheme"`
+	Licence string    `json:"licence"` // of the Clear Key server
+	Past    float64   `json:"past"`    // seconds to play
+	Times   []float64 `json:"times"`   // to seek to, in seconds
+	Only    bool      `json:"only"`    // just try to play: it is known not to
+}
+
+// CellResult is what became of a cell.
+type CellResult struct {
+	ID          string            `json:"id"`
+	Browser     string            `json:"browser"`
+	Engine      string            `json:"engine"`
+	Steps       map[string]string `json:"steps"` // play, sound, switch, seek, refuse: what went wrong, or empty
+	Shots       []CellShot        `json:"shots"`
+	KeyRequests int               `json:"keyRequests"`
+	Refusal     string            `json:"refusal"` // the player's error for the wrong token
+}
+
+// CellShot is the picture at a time.
+type CellShot struct {
+	At   float64 `json:"at"`
+	File string  `json:"file"`
+}
+
+// libraries are the players that npm brings, by the name that the page asks for.
+var libraries = map[string]string{
+	"/lib/hls.js":         "node_modules/hls.js/dist/hls.min.js",
+	"/lib/shaka.js":       "node_modules/shaka-player/dist/shaka-player.compiled.js",
+	"/lib/dash.js":        "node_modules/dashjs/dist/modern/umd/dash.all.min.js",
+	"/lib/video.js":       "node_modules/video.js/dist/video.min.js",
+	"/lib/videojs-eme.js": "node_modules/videojs-contrib-eme/dist/videojs-contrib-eme.min.js",
+	"/hls-clearkey.js":    "page/hls-clearkey.js",
+	"/matrix.html":        "browser/matrix.html",
+	"/matrix-page.js":     "browser/matrix-page.js",
+}
+
+// MatrixPage serves the page of the matrix and its players.
+func MatrixPage() (http.Handler, error) {
+	path, err := script()
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Dir(filepath.Dir(path))
+	mux := http.NewServeMux()
+	for name, file := range libraries {
+		mux.HandleFunc("GET "+name, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(root, file)) })
+	}
+	return mux, nil
+}
+
+// PlayCells plays cells in one browser, one after the other, and gives each
+// result to done as soon as it is there. Pictures go to dir.
+func PlayCells(ctx context.Context, page, dir string, cells []Cell, done func(CellResult)) error {
+	path, err := script()
+	if err != nil {
+		return err
+	}
+	plan, err := json.Marshal(map[string]any{"page": page, "dir": dir, "cells": cells})
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "node", filepath.Join(filepath.Dir(path), "matrix.mjs"))
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(plan), &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start node: %w", err)
+	}
+	lines := bufio.NewScanner(stdout)
+	lines.Buffer(nil, 1<<20)
+	n := 0
+	var bad error
+	for lines.Scan() {
+		var r CellResult
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			bad = fmt.Errorf("line %q: %w", lines.Bytes(), err)
+			continue
+		}
+		n++
+		done(r)
+	}
+	err = errors.Join(bad, lines.Err(), cmd.Wait())
+	if err == nil && n != len(cells) {
+		err = fmt.Errorf("%d of %d cells were played", n, len(cells))
+	}
+	if err != nil {
+		return fmt.Errorf("matrix.mjs: %w\n%s", err, stderr.Bytes())
+	}
+	return nil
+}
