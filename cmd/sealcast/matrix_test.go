@@ -144,7 +144,7 @@ func (m *matrix) browserCells(half int) {
 				c.Times = append(c.Times, at.Seconds())
 			}
 			if o.scheme != "" {
-				c.Token, c.Fresh, c.Wrong = m.rig.token(m.hashes[o.title], 5*time.Minute), m.rig.token(m.hashes[o.title], time.Hour), m.expired[o.title]
+				c.Token, c.Fresh, c.Wrong = m.rig.token(m.hashes[o.title], 2*time.Hour), m.rig.token(m.hashes[o.title], 3*time.Hour), m.expired[o.title]
 				c.Licence = m.rig.env["BASE_URL"] + "/api/license/clearkey/" + m.hashes[o.title]
 			}
 			cells = append(cells, c)

@@ -162,7 +162,7 @@ func ffmpegPlay(ctx context.Context, m Media, dir string) error {
 }
 
 func ffmpegPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := append(ffmpegInput(m), "-ss", fmt.Sprintf("%.3f", at.Seconds()), "-i", m.URL, "-map", "0:v:0", "-frames:v", "1", filepath.Join(dir, "1.png"))
+	args := append(ffmpegInput(m), "-i", m.URL, "-ss", fmt.Sprintf("%.3f", at.Seconds()), "-map", "0:v:0", "-frames:v", "1", filepath.Join(dir, "1.png"))
 	_, err := command(ctx, dir, "ffmpeg", args...)
 	return err
 }
