@@ -363,7 +363,7 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	}
 	p.playlists[name] = doc
 	if err == nil && g.a.req.Options.hasIFrames(output, r) {
-		err = g.addIFrames(output, dir, list, p)
+		err = g.addIFrames(dir, list, p)
 	}
 	return list, err
 }

@@ -115,13 +115,13 @@ func (o Options) checkProtection(bad func(string, ...any) error) error {
 	switch {
 	case o.KeyPeriodSeconds != 0 && (o.KeyPeriodSeconds < o.SegmentSeconds || o.KeyPeriodSeconds > maxKeyPeriod):
 		return bad("options.key_period_seconds is %d: use one segment (%d) to %d", o.KeyPeriodSeconds, o.SegmentSeconds, maxKeyPeriod)
-	case o.KeyPeriodSeconds != 0 && !(o.Encrypt && sealed):
+	case o.KeyPeriodSeconds != 0 && (!o.Encrypt || !sealed):
 		return bad("options.key_period_seconds is for the encrypted outputs %s and %s, which were not asked for", OutputCMAFAES128, OutputTS)
 	case !o.Encrypt && slices.Contains(o.Outputs, OutputCMAFAES128):
 		return bad("options.outputs has %s, which is always encrypted: use %s for a clear title", OutputCMAFAES128, OutputCMAF)
-	case o.Scheme != "" && !(o.Encrypt && cmaf):
+	case o.Scheme != "" && (!o.Encrypt || !cmaf):
 		return bad("options.scheme is for the encrypted output %s, which was not asked for", OutputCMAF)
-	case len(o.PSSH) > 0 && !(o.Encrypt && cmaf):
+	case len(o.PSSH) > 0 && (!o.Encrypt || !cmaf):
 		return bad("options.pssh is for the encrypted output %s, which was not asked for", OutputCMAF)
 	}
 	return nil

@@ -127,7 +127,7 @@ func iframePlaylist(doc []byte, key func(uri string) (byteRange, bool)) ([]byte,
 
 // addIFrames makes the I-frame playlists of a rendition out of its media
 // playlists, and measures them.
-func (g *gate) addIFrames(output, dir string, list mediaPlaylist, p *packed) error {
+func (g *gate) addIFrames(dir string, list mediaPlaylist, p *packed) error {
 	segments := g.a.sink.all()
 	key := func(uri string) (byteRange, bool) {
 		seg := segments[dir+"/"+uri]
