@@ -50,7 +50,7 @@ func (s *server) admitToKeys(r *http.Request) (access.Grant, error) {
 // token in the path. The job is looked up once the token is known to be good,
 // and one that is not there is the token's mismatch.
 func (s *server) getLegacyKey(w http.ResponseWriter, r *http.Request) error {
-	grant, c, err := s.admit(r, "", token.ScopeKey, false)
+	_, c, err := s.admit(r, "", token.ScopeKey, false)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *server) getLegacyKey(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return s.jobError(r, err)
 	}
-	grant, err = s.Gate.Authorize(r.Context(), s.viewerRequest(r, c, job.Hash, token.ScopeKey))
+	grant, err := s.Gate.Authorize(r.Context(), s.viewerRequest(r, c, job.Hash, token.ScopeKey))
 	exchangeOf(r).grant = grant
 	if err != nil {
 		return err

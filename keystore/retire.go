@@ -49,7 +49,7 @@ func (e *RemainError) Error() string {
 	return fmt.Sprintf("%d content keys are still sealed under KEK version %d; run keys rewrap first", e.Keys, e.Version)
 }
 
-// ErrKEKPrimary: the version seals new keys, so it cannot be retired.
+// ErrKEKPrimary says that the version seals new keys, so it cannot be retired.
 var ErrKEKPrimary = errors.New("KEK version is the primary")
 
 // Retire marks a KEK version as one that nothing is sealed under any more: its
@@ -76,7 +76,7 @@ func Retire(ctx context.Context, pool *pgxpool.Pool, version int, dryRun bool) e
 			return nil
 		}
 		if refused != nil {
-			return nil
+			return nil //nolint:nilerr // refused says it, and is no fault of the database
 		}
 		left := &RemainError{Version: version}
 		err = tx.QueryRow(ctx, `SELECT count(*) FROM content_keys WHERE kek_version = $1 AND wrapped_key IS NOT NULL`, version).Scan(&left.Keys)

@@ -23,7 +23,7 @@ const (
 
 // hasIFrames says whether a rendition in an output has an I-frame playlist.
 func (o Options) hasIFrames(output string, r *rendition) bool {
-	return r.Video != nil && !(o.Encrypt && formats[output].sealed)
+	return r.Video != nil && (!o.Encrypt || !formats[output].sealed)
 }
 
 // byteRange is a part of an object.

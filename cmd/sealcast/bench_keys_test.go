@@ -114,7 +114,7 @@ func benchBareKeys(b *testing.B, r *rig, requests []*http.Request) load {
 		_, _ = w.Write(key)
 	})}
 	go func() { _ = srv.Serve(ln) }()
-	defer srv.Close()
+	defer func() { _ = srv.Close() }()
 	same := make([]*http.Request, len(requests))
 	for i, req := range requests {
 		same[i] = req.Clone(b.Context())

@@ -48,7 +48,11 @@ func TestParseArgsTakesFlagsAnywhere(t *testing.T) {
 }
 
 func TestEveryCommandHasItsHelp(t *testing.T) {
+	all := commands()
 	for _, c := range commands() {
+		all = append(all, c.subs...)
+	}
+	for _, c := range all {
 		if c.summary == "" || c.long == "" || !slices.Contains(c.exits, exitOK) {
 			t.Errorf("%s: the help is not complete", c.name)
 		}
@@ -61,7 +65,7 @@ func TestEveryCommandHasItsHelp(t *testing.T) {
 			t.Errorf("%s reads the environment and does not name exit code %d", c.name, exitUsage)
 		}
 		var out, errs strings.Builder
-		if code := run(context.Background(), []string{"sealcast", c.name, "-h"}, nil, nil, &out, &errs); code != exitOK || errs.Len() > 0 {
+		if code := run(context.Background(), append(append([]string{"sealcast"}, strings.Fields(c.name)...), "-h"), nil, nil, &out, &errs); code != exitOK || errs.Len() > 0 {
 			t.Errorf("%s -h: exit %d, stderr %q", c.name, code, &errs)
 		}
 		for _, line := range strings.Split(c.long, "\n") {

@@ -34,8 +34,10 @@ func (r *rig) console(t *testing.T, hash string) {
 		{Name: "keys", Click: "#new-key button", Until: `document.querySelector('#keys tbody').innerText.includes('<b>made by hand</b>')`, Shot: true},
 		{Name: "to tokens", Click: "#keys tbody tr button", Until: `!document.querySelector('#tokens').hidden`},
 		{Name: "tag", Fill: [2]string{"#new-token input[name=tag]", "console"}},
-		{Name: "tokens", Click: "#new-token button", Until: `!document.querySelector('#minted').hidden && document.querySelector('#tokens tbody').rows.length > 0`, Shot: true,
-			Value: `[...document.querySelectorAll('#minted dt')].find((e) => e.textContent === 'player').nextSibling.textContent`},
+		{
+			Name: "tokens", Click: "#new-token button", Until: `!document.querySelector('#minted').hidden && document.querySelector('#tokens tbody').rows.length > 0`, Shot: true,
+			Value: `[...document.querySelectorAll('#minted dt')].find((e) => e.textContent === 'player').nextSibling.textContent`,
+		},
 		{Name: "leave", Click: "#leave", Until: `!document.querySelector('#enter').hidden`, Value: `document.querySelectorAll('#minted dd').length + sessionStorage.length`},
 	})
 	if !strings.Contains(string(w.Values["refused"]), "not valid") || !strings.Contains(string(w.Values["jobs"]), "succeeded") ||

@@ -14,7 +14,7 @@ func keysCommand() *command {
 	return &command{
 		name: "keys", args: "COMMAND", summary: "look after content keys, KEK versions and the audit trail",
 		long:  "Each of its commands works while the API and the workers run.",
-		exits: []int{exitUsage},
+		exits: []int{exitOK, exitUsage},
 		subs: []*command{
 			keysListCommand(), keysRewrapCommand(), keysRetireCommand(), keysShredCommand(), keysVerifyAuditCommand(),
 		},

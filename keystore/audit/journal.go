@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ErrNotRecorded: the entry cannot be kept, so nothing may be handed out.
+// ErrNotRecorded says that the entry cannot be kept, so nothing may be handed out.
 var ErrNotRecorded = errors.New("the audit entry cannot be queued")
 
 const (
