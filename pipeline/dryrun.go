@@ -98,37 +98,30 @@ func (r *Runner) DryRun(ctx context.Context, req Request) (*DryRun, error) {
 }
 
 func (a *attempt) dryRun(ctx context.Context, abort context.CancelCauseFunc) (*DryRun, error) {
-	a.track.enter(StageProbe, 0)
-	src, err := a.probe(ctx, abort)
+	whole, src, plan, err := a.prepare(ctx, abort)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := newPlan(src, a.req.Options)
-	if err != nil {
-		return nil, err
-	}
-	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
-		return nil, err
-	}
-	d := forecast(src, plan, a.req.Options)
+	d := forecast(whole, src, plan, a.req.Options)
 	d.Stages, d.Children = a.track.finish(), a.usage()
 	return &d, nil
 }
 
-// forecast turns a plan into what is told of it.
-func forecast(src *Source, p Plan, opt Options) DryRun {
-	width, height := src.Video.displaySize()
+// forecast turns a plan into what is told of it: the facts are those of the
+// whole source, the work is that of the part which is wanted.
+func forecast(whole, src *Source, p Plan, opt Options) DryRun {
+	width, height := whole.Video.displaySize()
 	seconds := src.Duration.Seconds()
 	d := DryRun{
 		Source: SourceFacts{
-			Bytes: src.Size, Container: src.Demuxer, DurationSeconds: seconds, Codec: src.Video.Codec,
+			Bytes: whole.Size, Container: whole.Demuxer, DurationSeconds: whole.Duration.Seconds(), Codec: whole.Video.Codec,
 			Width: width, Height: height, FrameRate: src.Video.AvgRate.Float(), Rotation: src.Video.Rotation,
 			Interlaced: src.Video.Interlaced, HDR: src.Video.HDR(), Audio: []AudioFacts{},
 		},
 		FrameRate: p.Rate.Float(), SegmentSeconds: p.SegmentSeconds, Rungs: forecastRungs(p, opt, min(width, height)),
 		Audio: []AudioFacts{}, Outputs: opt.Outputs, Encrypted: opt.Encrypt, PassthroughRefused: p.NotCopied,
 	}
-	for _, s := range src.Audio {
+	for _, s := range whole.Audio {
 		d.Source.Audio = append(d.Source.Audio, AudioFacts{Language: s.Language, Codec: s.Codec, Channels: s.Channels, SampleRate: s.SampleRate, Default: s.Default})
 	}
 	for _, t := range p.Audio {

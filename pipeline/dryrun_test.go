@@ -41,6 +41,15 @@ func TestDryRun(t *testing.T) {
 	if left, err := l.media.List(t.Context(), pipeline.KeyPrefix(req.Hash, req.Prefix)); err != nil || len(left) != 0 {
 		t.Errorf("%d objects, %v", len(left), err)
 	}
+	// A part of the film is a part of the work, and the facts are those of the whole.
+	req.Options.Clip = &pipeline.Clip{End: 1}
+	half, err := l.runner.DryRun(t.Context(), req)
+	if err != nil || half.Source.DurationSeconds != d.Source.DurationSeconds || half.Work > 0.55*d.Work || half.Work < 0.45*d.Work {
+		t.Errorf("%+v, %v", half, err)
+	}
+	req.Options.Clip = &pipeline.Clip{Start: 100}
+	_, err = l.runner.DryRun(t.Context(), req)
+	wantCode(t, err, pipeline.CodeOptionsInvalid, true)
 	// The film is as it was told.
 	p := l.run(l.request(file, func(o *pipeline.Options) { o.Ladder = []string{"1080p", "480p", "360p", "240p"}; o.Encrypt = false }))
 	var made []string

@@ -212,23 +212,31 @@ func checkRequest(req Request) error {
 	return nil
 }
 
-func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Presentation, error) {
+// prepare probes the source and says what is made of it: whole is the source as
+// it is, src the part of it that is wanted.
+func (a *attempt) prepare(ctx context.Context, abort context.CancelCauseFunc) (whole, src *Source, plan Plan, err error) {
 	a.track.enter(StageProbe, 0)
-	src, err := a.probe(ctx, abort)
-	if err != nil {
-		return nil, err
+	if whole, err = a.probe(ctx, abort); err != nil {
+		return nil, nil, Plan{}, err
 	}
-	if err := src.clip(a.req.Options.Clip); err != nil {
-		return nil, err
+	part := *whole
+	part.Audio = slices.Clone(whole.Audio)
+	if err = part.clip(a.req.Options.Clip); err != nil {
+		return nil, nil, Plan{}, err
 	}
-	plan, err := newPlan(src, a.req.Options)
-	if err != nil {
-		return nil, err
+	if plan, err = newPlan(&part, a.req.Options); err != nil {
+		return nil, nil, Plan{}, err
 	}
 	if plan, err = a.loadWatermark(ctx, plan); err != nil {
-		return nil, err
+		return nil, nil, Plan{}, err
 	}
-	if plan, err = a.tryCopy(ctx, src, plan); err != nil {
+	plan, err = a.tryCopy(ctx, &part, plan)
+	return whole, &part, plan, err
+}
+
+func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Presentation, error) {
+	_, src, plan, err := a.prepare(ctx, abort)
+	if err != nil {
 		return nil, err
 	}
 	if err := a.req.Options.checkPeriods(plan.segments(src.Duration.Seconds())); err != nil {
