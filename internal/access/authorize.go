@@ -114,12 +114,13 @@ func (g *Gate) issued(t token.Grant) time.Time {
 }
 
 // checkRevoked looks whether the token, or what it came from, is believed no
-// more. A session outlives its signing key in memory alone: here it ends.
+// more. A session outlives its signing key in memory alone: here it ends, also
+// when another record's key has the kid now.
 func (g *Gate) checkRevoked(t token.Grant, now time.Time) error {
 	signers := []string{SharedKey}
 	if t.KeyID != "" {
 		s, ok := g.view.signer(t.KeyID)
-		if !ok {
+		if !ok || s.kid != t.Record {
 			return token.Error{Code: token.CodeRevoked}
 		}
 		signers = []string{t.KeyID, s.kid}
