@@ -88,7 +88,7 @@ func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell f
 		name string
 		err  error
 	}{
-		{CheckPlaybackKey, k.active(now)},
+		{CheckPlaybackKey, g.checkPublic(k, now)},
 		{CheckAudience, checkAudience(grant, req.Scope)},
 		{CheckIP, checkIP(grant, req)},
 		{CheckReferer, checkReferer(grant, req)},
@@ -98,6 +98,18 @@ func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell f
 		}
 	}
 	return grant, nil
+}
+
+// checkPublic is checkPlaybackKey for a request without a token, which counts as
+// issued now.
+func (g *Gate) checkPublic(k *PlaybackKey, now time.Time) error {
+	if err := k.active(now); err != nil {
+		return err
+	}
+	if g.view.revoked.names(RevokePlaybackKey, now, now, k.ID) {
+		return token.Error{Code: token.CodeKeyRevoked}
+	}
+	return nil
 }
 
 // issued is when a token was issued. One that does not say may have been issued
