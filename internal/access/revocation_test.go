@@ -173,8 +173,12 @@ func TestRevokeAPastedToken(t *testing.T) {
 	}
 	foreign := mint(t, unknown, token.Claims{Subject: hashA})
 	for _, r := range []Revocation{
-		{Kind: RevokeToken, Value: foreign}, {Kind: RevokeToken, Value: j[:len(j)-3]}, {Kind: RevokeToken, Value: h + "x"},
-		{Kind: RevokeToken, Value: s[:len(s)-2]}, {Kind: RevokeSession, Value: s}, {Kind: RevokeTag, Value: h},
+		{Kind: RevokeToken, Value: foreign},
+		{Kind: RevokeToken, Value: j[:len(j)-3]},
+		{Kind: RevokeToken, Value: h + "x"},
+		{Kind: RevokeToken, Value: s[:len(s)-2]},
+		{Kind: RevokeSession, Value: s},
+		{Kind: RevokeTag, Value: h},
 	} {
 		_, err := g.Revoke(t.Context(), r, admin)
 		if !errors.As(err, new(InvalidError)) || strings.Contains(err.Error(), r.Value) {

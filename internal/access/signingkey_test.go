@@ -182,6 +182,12 @@ func TestKeySets(t *testing.T) {
 	refresh()
 	wantCode(t, g, ask(old, hashA), token.CodeInvalid)
 	wantCode(t, g, ask(tok("a2", next), hashA), "")
+	body = `{"error":"busy"}` // no set
+	refresh()
+	wantCode(t, g, ask(tok("a2", next), hashA), "")
+	body = `{"keys":[]}` // the last key was taken out
+	refresh()
+	wantCode(t, g, ask(tok("a2", next), hashA), token.CodeInvalid)
 	if err := g.RevokeSigningKey(t.Context(), "set", admin); err != nil {
 		t.Fatal(err)
 	}
