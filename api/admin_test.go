@@ -406,7 +406,9 @@ func TestAPIKeyScopes(t *testing.T) {
 
 	// Another environment.
 	g.call(staging, "POST", "/api/playback-keys", map[string]any{"hash": hashA}, 403)
-	g.call(staging, "POST", "/api/playback-keys", map[string]any{"hash": hashA, "environment": "staging", "id": "film-s"}, 201)
+	g.call(staging, "POST", "/api/playback-keys", map[string]any{"hash": hashA, "environment": "staging", "id": "film-s"}, 403)
+	g.call(staging, "POST", "/api/playback-keys", map[string]any{"hash": hashA, "environment": "staging", "private": false}, 403)
+	g.admin("POST", "/api/playback-keys", map[string]any{"hash": hashA, "environment": "staging", "id": "film-s"}, 201)
 	g.call(staging, "GET", "/api/playback-keys/film-1", nil, 404)
 	g.call(staging, "DELETE", "/api/playback-keys/film-1", nil, 404)
 	g.call(staging, "POST", "/api/playback-keys/film-1/tokens", nil, 404)

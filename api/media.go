@@ -237,9 +237,7 @@ func scopeOf(obj Object) byte {
 	switch obj.Kind {
 	case "storyboard":
 		return token.ScopeStoryboard
-	case "static":
-		return token.ScopeAll
-	case "original":
+	case "static", "original":
 		return token.ScopeDownload
 	}
 	return token.ScopePoster

@@ -85,7 +85,8 @@ func (w wirePolicy) apply(k *access.PlaybackKey) (err error) {
 	return nil
 }
 
-// postPlaybackKey makes a playback key; private unless it says otherwise.
+// postPlaybackKey makes a playback key; private unless it says otherwise. The
+// titles are of this installation's environment: who is not in it opens none.
 func (s *server) postPlaybackKey(w http.ResponseWriter, r *http.Request) error {
 	body := newPlaybackKey{Environment: s.Environment, Private: true}
 	if err := decodeBody(r, &body); err != nil {
@@ -99,7 +100,7 @@ func (s *server) postPlaybackKey(w http.ResponseWriter, r *http.Request) error {
 	if err := policy.apply(&k); err != nil {
 		return err
 	}
-	if !exchangeOf(r).caller.In(k.Environment) {
+	if caller := exchangeOf(r).caller; !caller.In(k.Environment) || !caller.In(s.Environment) {
 		return environmentProblem()
 	}
 	k, err := s.Admin.CreatePlaybackKey(r.Context(), k, actor(r))

@@ -428,6 +428,13 @@ func TestSessions(t *testing.T) {
 	if _, err := v.Verify(session, now.Add(time.Hour)); !errors.Is(err, Error{CodeExpired}) {
 		t.Errorf("outlives its token: %v", err)
 	}
+	t.Run("of a record", func(t *testing.T) {
+		g := grant
+		g.Record = "rec"
+		if back := of(seal(g)); back.Record != "rec" || seal(back) == session {
+			t.Errorf("%+v", back)
+		}
+	})
 	t.Run("of form H", func(t *testing.T) {
 		g := of(seal(of(vector)))
 		if g.Title() != hash || !g.Allows('k', false) {

@@ -32,6 +32,7 @@ type Rules struct {
 	Issuer        string        // empty: iss is not compared
 	MaxTTL        time.Duration // how far exp may lie ahead; 0: the default, 24 h; at most MaxKeyTTL
 	AllowWildcard bool          // tokens for every title are allowed
+	Record        string        // names the record; a kid may pass from one to another, this does not
 }
 
 // Key verifies the tokens of one signing key. Its algorithm is fixed when it is

@@ -52,6 +52,7 @@ type wireSession struct {
 	wireClaims
 	GrantID string `json:"gid"`
 	GrantBy string `json:"gby,omitempty"` // kid
+	Record  string `json:"gre,omitempty"` // of the signing key
 }
 
 // Seal makes the session of a grant. One grant has one session: a player that
@@ -62,7 +63,7 @@ func (s *Sealer) Seal(g Grant) (string, error) {
 	if err := g.check(FormS); err != nil {
 		return "", fmt.Errorf("seal session: %w", err)
 	}
-	w := wireSession{wireClaims: g.wire(), GrantID: g.ID, GrantBy: g.KeyID}
+	w := wireSession{wireClaims: g.wire(), GrantID: g.ID, GrantBy: g.KeyID, Record: g.Record}
 	plain, err := json.Marshal(w)
 	if err != nil {
 		return "", fmt.Errorf("seal session: %w", err)
@@ -98,7 +99,7 @@ func (v *Verifier) openSession(tok string) (opened, string) {
 	if err != nil {
 		return o, CheckSignature
 	}
-	for name, into := range map[string]*string{"gid": &o.id, "gby": &o.keyID} {
+	for name, into := range map[string]*string{"gid": &o.id, "gby": &o.keyID, "gre": &o.rules.Record} {
 		if raw, given := members[name]; given {
 			if *into, err = parseString(raw); err != nil {
 				return o, CheckSignature

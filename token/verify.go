@@ -25,6 +25,9 @@ type Grant struct {
 	Claims
 	Form  Form
 	KeyID string // the signing key; empty: the shared secret. A session has its token's
+	// Record is the Rules' Record of the signing key that verified the token. A
+	// session has its token's: another key may have its kid by now.
+	Record string
 	// ID names the verified token, for limits and revocation: 32 hex digits of
 	// a digest of what was signed, not of the signature, of which ECDSA has
 	// more than one. A session has its token's.
@@ -101,7 +104,7 @@ func (v *Verifier) run(tok string, now time.Time, tell func(string, error)) (Gra
 	if err := test(CheckClaims, err == nil, CodeInvalid); err != nil {
 		return Grant{}, err
 	}
-	grant := Grant{Claims: claims, Form: s.form, KeyID: s.keyID, ID: s.id}
+	grant := Grant{Claims: claims, Form: s.form, KeyID: s.keyID, Record: s.rules.Record, ID: s.id}
 	err = claims.checkTimes(now)
 	tell(CheckTimes, err)
 	if err != nil || s.form == FormS { // a session's token has passed the rest

@@ -320,3 +320,23 @@ func TestRemovalAskedForTwice(t *testing.T) {
 }
 
 var _ Media = (*objstore.Bucket)(nil)
+
+// A playback key may be made before the first publication. It goes with the
+// asset all the same, or it would open the next one under this hash.
+func TestDeletionTakesPlaybackKeysOfWhatIsNotPublishedYet(t *testing.T) {
+	h := newHouse(t)
+	job := h.submit(request(1, ""))
+	other := h.submit(request(2, ""))
+	for id, hash := range map[string]string{"mine": job.Hash, "other": other.Hash} {
+		if _, err := h.store.pool.Exec(t.Context(), `INSERT INTO playback_keys (id, hash, environment) VALUES ($1, $2, 'production')`, id, hash); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.deleteAsset(job.Hash)
+	for id, want := range map[string]string{"mine": "revoked", "other": "active"} {
+		var status string
+		if err := h.store.pool.QueryRow(t.Context(), `SELECT status FROM playback_keys WHERE id = $1`, id).Scan(&status); err != nil || status != want {
+			t.Errorf("%s is %s, want %s, %v", id, status, want, err)
+		}
+	}
+}

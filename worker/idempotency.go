@@ -12,7 +12,7 @@ import (
 // The advisory locks of two numbers: a class, and a hash of what is locked.
 const (
 	lockIdempotencyKey int32 = 0x5ea1_01
-	lockAsset          int32 = 0x5ea1_02 // shared by who publishes, exclusive to who deletes
+	lockAsset          int32 = 0x5ea1_02 // shared by who publishes, exclusive to who deletes; internal/access has it too
 	lockSource         int32 = 0x5ea1_0a // shared by who asks for a job on a source, exclusive to who removes it
 )
 

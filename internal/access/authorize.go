@@ -88,7 +88,7 @@ func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell f
 		name string
 		err  error
 	}{
-		{CheckPlaybackKey, k.active(now)},
+		{CheckPlaybackKey, g.checkPublic(k, now)},
 		{CheckAudience, checkAudience(grant, req.Scope)},
 		{CheckIP, checkIP(grant, req)},
 		{CheckReferer, checkReferer(grant, req)},
@@ -98,6 +98,18 @@ func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell f
 		}
 	}
 	return grant, nil
+}
+
+// checkPublic is checkPlaybackKey for a request without a token, which counts as
+// issued now.
+func (g *Gate) checkPublic(k *PlaybackKey, now time.Time) error {
+	if err := k.active(now); err != nil {
+		return err
+	}
+	if g.view.revoked.names(RevokePlaybackKey, now, now, k.ID) {
+		return token.Error{Code: token.CodeKeyRevoked}
+	}
+	return nil
 }
 
 // issued is when a token was issued. One that does not say may have been issued
@@ -114,12 +126,13 @@ func (g *Gate) issued(t token.Grant) time.Time {
 }
 
 // checkRevoked looks whether the token, or what it came from, is believed no
-// more. A session outlives its signing key in memory alone: here it ends.
+// more. A session outlives its signing key in memory alone: here it ends, also
+// when another record's key has the kid now.
 func (g *Gate) checkRevoked(t token.Grant, now time.Time) error {
 	signers := []string{SharedKey}
 	if t.KeyID != "" {
 		s, ok := g.view.signer(t.KeyID)
-		if !ok {
+		if !ok || s.kid != t.Record {
 			return token.Error{Code: token.CodeRevoked}
 		}
 		signers = []string{t.KeyID, s.kid}

@@ -120,6 +120,21 @@ func (g *Gate) Inspect(ctx context.Context, req Request) (Grant, []token.Check, 
 	return grant, checks, err
 }
 
+// Revoke adds a revocation. A token in place of a token's id is taken for its
+// id; whatever else looks like a token is refused, so that none is stored.
+func (g *Gate) Revoke(ctx context.Context, r Revocation, by Actor) (Revocation, error) {
+	if pasted := trimToken(r.Value); r.Kind == RevokeToken && looksLikeToken(pasted) {
+		t, _, _ := g.verifier.Inspect(pasted, g.now()) // one that has expired, or is not yet valid, has an id too
+		switch {
+		case t.JTI != "" && t.KeyID == OwnKey:
+			r.Value = t.JTI
+		case t.ID != "":
+			r.Value = t.ID
+		}
+	}
+	return g.Store.Revoke(ctx, r, by)
+}
+
 // Session makes the session, form S, of a grant: the same each time. A grant
 // without a token has none: "".
 func (g *Gate) Session(grant Grant) (string, error) {

@@ -38,7 +38,7 @@ func keysOfSet(set []byte, rules token.Rules) ([]*token.Key, error) {
 	if len(set) > jwksMost {
 		return nil, fmt.Errorf("more than %d bytes", jwksMost)
 	}
-	if err := json.Unmarshal(set, &raw); err != nil {
+	if err := json.Unmarshal(set, &raw); err != nil || raw.Keys == nil {
 		return nil, errors.New("not a JSON Web Key Set")
 	}
 	var out []*token.Key
@@ -72,7 +72,8 @@ func keysOfSet(set []byte, rules token.Rules) ([]*token.Key, error) {
 	return out, nil
 }
 
-// fetchSet gets a set and makes sure that it can be used.
+// fetchSet gets a set. errNoKeys comes with the set: it is one, without a key
+// that can be used.
 func (s *Store) fetchSet(ctx context.Context, url string) (string, error) {
 	if s.fetch == nil {
 		return "", errors.New("sets are not fetched here")
@@ -89,7 +90,7 @@ func (s *Store) fetchSet(ctx context.Context, url string) (string, error) {
 
 // refreshSets fetches the sets that are due, until ctx ends. Any number of
 // nodes may do so: each set is fetched by one of them. A set that cannot be had
-// stays as it was.
+// stays as it was; one whose last key was taken out believes nobody.
 func (s *Store) refreshSets(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -123,12 +124,17 @@ func (s *Store) refreshDue(ctx context.Context, log *slog.Logger) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		wrong := ""
+		if errors.Is(err, errNoKeys) {
+			log.WarnContext(ctx, "a key set has no key that can be used, its tokens are refused", "kid", k.KID)
+			wrong, err = "the set has no key that can be used", nil
+		}
 		if err != nil {
 			log.WarnContext(ctx, "a key set cannot be had, the last one stays", "kid", k.KID, "error", err)
-			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks_error = 'the set could not be fetched or used' WHERE kid = $1`, k.KID)
+			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks_error = 'the set could not be fetched or read' WHERE kid = $1`, k.KID)
 		} else {
-			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks = $2, jwks_fetched_at = now(), jwks_error = '',
-				jwks_next_at = now() + $3 * interval '1 second' WHERE kid = $1`, k.KID, set, jwksEvery.Seconds())
+			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks = $2, jwks_fetched_at = now(), jwks_error = $4,
+				jwks_next_at = now() + $3 * interval '1 second' WHERE kid = $1`, k.KID, set, jwksEvery.Seconds(), wrong)
 		}
 		if err != nil {
 			return dbError("keep a key set", err)

@@ -9,6 +9,10 @@ import (
 	"github.com/sealcast/sealcast/token"
 )
 
+// lockAsset is the class of the advisory lock on an asset, which who publishes
+// shares and who deletes has alone; package worker has it too.
+const lockAsset int32 = 0x5ea1_02
+
 const playbackColumns = `id, hash, label, environment, status, private, hosts, allow_no_referer, ips, downloads,
 	not_before, not_after, max_ttl_seconds, created_at, updated_at, revoked_at`
 
@@ -33,6 +37,10 @@ func (s *Store) CreatePlaybackKey(ctx context.Context, k PlaybackKey, by Actor) 
 		return PlaybackKey{}, err
 	}
 	err := s.change(ctx, by, "playback_key.create", k.ID, map[string]any{"hash": k.Hash}, func(ctx context.Context, tx pgx.Tx) error {
+		// A deletion of the asset, which takes its playback keys, comes before or after.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, k.Hash); err != nil {
+			return err
+		}
 		var known bool
 		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM assets WHERE hash = $1)
 			OR EXISTS (SELECT 1 FROM jobs WHERE hash = $1 AND state IN ('queued', 'running'))`, k.Hash).Scan(&known)

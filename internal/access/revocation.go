@@ -2,8 +2,10 @@ package access
 
 import (
 	"context"
+	"encoding/base64"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -43,6 +45,8 @@ func (r Revocation) check() error {
 		return invalid("kind", "want token, session, user, tag, playback_key, signing_key or all")
 	case (r.Kind == RevokeAll) != (r.Value == ""):
 		return invalid("value", "want one, for every kind but all")
+	case looksLikeToken(trimToken(r.Value)):
+		return invalid("value", "this is a token, and not one that is believed here: give its jti, or the id that /api/tokens/inspect shows")
 	case len(r.Value) > 512 || !utf8.ValidString(r.Value) || slices.Contains([]rune(r.Value), 0):
 		return invalid("value", "want at most 512 bytes")
 	case r.Kind == RevokeAll && r.IssuedBefore == nil:
@@ -53,6 +57,32 @@ func (r Revocation) check() error {
 		return invalid("reason", "want at most %d characters", maxLabel)
 	}
 	return nil
+}
+
+// trimToken takes off what is copied along with a token.
+func trimToken(s string) string {
+	s = strings.Trim(s, " \t\r\n\"'")
+	if scheme, rest, ok := strings.Cut(s, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		s = strings.TrimSpace(rest)
+	}
+	return s
+}
+
+const sealedLeast = 38 // characters of an empty session: nonce and tag in base64
+
+// looksLikeToken reports whether s has the form of a token, a broken one too: a
+// JSON object in base64url and a dot, or the prefix of sessions and as much as
+// they have at least.
+func looksLikeToken(s string) bool {
+	if sealed, ok := strings.CutPrefix(s, "st_"); ok && len(sealed) >= sealedLeast {
+		return true
+	}
+	first, _, dot := strings.Cut(s, ".")
+	if !dot || len(first) < 4 {
+		return false
+	}
+	head, err := base64.RawURLEncoding.DecodeString(first[:4])
+	return err == nil && head[0] == '{' && strings.IndexByte("\" \t\r\n", head[1]) >= 0
 }
 
 const revocationColumns = `id, kind, value, issued_before, reason, created_at, expires_at`

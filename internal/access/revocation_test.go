@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,19 @@ func TestRevocations(t *testing.T) {
 			wantCode(t, g, ask(tok, "film"), "")
 		})
 	}
+	t.Run("public playback key", func(t *testing.T) {
+		playbackKey(t, g, PlaybackKey{ID: "open"})
+		wantCode(t, g, ask("", "open"), "")
+		revoke(t, g, Revocation{Kind: RevokePlaybackKey, Value: "open", IssuedBefore: &before}) // of tokens, and there is none
+		wantCode(t, g, ask("", "open"), "")
+		r := revoke(t, g, Revocation{Kind: RevokePlaybackKey, Value: "open"})
+		wantCode(t, g, ask("", "open"), token.CodeKeyRevoked)
+		if err := g.Lift(t.Context(), r.ID, admin); err != nil {
+			t.Fatal(err)
+		}
+		g.mustRefresh(t)
+		wantCode(t, g, ask("", "open"), "")
+	})
 	t.Run("shared secret", func(t *testing.T) {
 		h := mintH(t, token.Claims{Hash: hashA})
 		r := revoke(t, g, Revocation{Kind: RevokeSigningKey, Value: SharedKey})
@@ -123,6 +137,62 @@ func TestRevocations(t *testing.T) {
 	} {
 		if _, err := g.Revoke(t.Context(), r, admin); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestRevokeAPastedToken: a token in place of its id is taken for its id, and
+// what cannot be one that is believed here is refused. Neither is stored.
+func TestRevokeAPastedToken(t *testing.T) {
+	t.Parallel()
+	pool := database(t)
+	g := node(t, pool)
+	signs := signingKey(t, g, SigningKey{KID: "app"})
+	unknown := signingKey(t, node(t, database(t)), SigningKey{KID: "elsewhere"})
+	m, minted, err := g.Mint(t.Context(), MintRequest{}, admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := revoke(t, g, Revocation{Kind: RevokeToken, Value: minted}); r.Value != m.ID {
+		t.Error("a minted token is not revoked by its jti")
+	}
+	wantCode(t, g, ask(minted, hashA), token.CodeRevoked)
+	j, h := mint(t, signs, token.Claims{Subject: hashA, UID: "j"}), mintH(t, token.Claims{Hash: hashA, UID: "h"})
+	grant, err := g.Authorize(t.Context(), ask(mint(t, signs, token.Claims{Subject: hashA, UID: "s"}), hashA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := g.Session(grant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pasted, tok := range map[string]string{j: j, " Bearer " + h + "\n": h, s: s} {
+		wantCode(t, g, ask(tok, hashA), "")
+		revoke(t, g, Revocation{Kind: RevokeToken, Value: pasted})
+		wantCode(t, g, ask(tok, hashA), token.CodeRevoked)
+	}
+	foreign := mint(t, unknown, token.Claims{Subject: hashA})
+	for _, r := range []Revocation{
+		{Kind: RevokeToken, Value: foreign},
+		{Kind: RevokeToken, Value: j[:len(j)-3]},
+		{Kind: RevokeToken, Value: h + "x"},
+		{Kind: RevokeToken, Value: s[:len(s)-2]},
+		{Kind: RevokeSession, Value: s},
+		{Kind: RevokeTag, Value: h},
+	} {
+		_, err := g.Revoke(t.Context(), r, admin)
+		if !errors.As(err, new(InvalidError)) || strings.Contains(err.Error(), r.Value) {
+			t.Errorf("%s: %v", r.Kind, err)
+		}
+	}
+	for _, id := range []string{"order.17", "ey.J", "eyes-only.3", "st_17", "extra.long.id"} {
+		revoke(t, g, Revocation{Kind: RevokeToken, Value: id})
+	}
+	for _, tok := range []string{minted, j, h, s, foreign} {
+		var found int
+		if err := pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM revocations r WHERE strpos(to_jsonb(r)::text, $1) > 0)
+			+ (SELECT count(*) FROM audit_log a WHERE strpos(to_jsonb(a)::text, $1) > 0)`, tok[:20]).Scan(&found); err != nil || found != 0 {
+			t.Errorf("a token is stored: %d, %v", found, err)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func newSecrets(root []byte) (*secrets, error) {
 	if s.own, err = token.NewSymmetricSigner(OwnKey, own); err != nil {
 		return nil, err
 	}
-	s.ownKey, err = token.NewSymmetricKey(OwnKey, own, token.Rules{MaxTTL: token.MaxKeyTTL, AllowWildcard: true})
+	s.ownKey, err = token.NewSymmetricKey(OwnKey, own, token.Rules{MaxTTL: token.MaxKeyTTL, AllowWildcard: true, Record: OwnKey})
 	return s, err
 }
 

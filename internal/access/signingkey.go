@@ -69,7 +69,7 @@ func (k *SigningKey) check() error {
 }
 
 func (k *SigningKey) rules() token.Rules {
-	return token.Rules{Issuer: k.Issuer, MaxTTL: k.MaxTTL, AllowWildcard: k.AllowWildcard}
+	return token.Rules{Issuer: k.Issuer, MaxTTL: k.MaxTTL, AllowWildcard: k.AllowWildcard, Record: k.KID}
 }
 
 // generate makes the key of a signing key that we create.

@@ -182,11 +182,83 @@ func TestKeySets(t *testing.T) {
 	refresh()
 	wantCode(t, g, ask(old, hashA), token.CodeInvalid)
 	wantCode(t, g, ask(tok("a2", next), hashA), "")
+	body = `{"error":"busy"}` // no set
+	refresh()
+	wantCode(t, g, ask(tok("a2", next), hashA), "")
+	body = `{"keys":[]}` // the last key was taken out
+	refresh()
+	wantCode(t, g, ask(tok("a2", next), hashA), token.CodeInvalid)
 	if err := g.RevokeSigningKey(t.Context(), "set", admin); err != nil {
 		t.Fatal(err)
 	}
 	g.mustRefresh(t)
 	wantCode(t, g, ask(tok("a2", next), hashA), token.CodeInvalid)
+}
+
+// TestSessionsEndWithTheirSigningKey: a session does not come back when another
+// record's key has the kid of the one that signed it.
+func TestSessionsEndWithTheirSigningKey(t *testing.T) {
+	t.Parallel()
+	pool := database(t)
+	g := node(t, pool)
+	theirs, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := keySet(t, map[string]*ecdsa.PrivateKey{"in-set": theirs})
+	g.fetch = func(context.Context, string) ([]byte, error) { return []byte(body), nil }
+	create := func(kid string) {
+		t.Helper()
+		if _, err := g.CreateSigningKey(t.Context(), SigningKey{KID: kid, JWKSURL: "https://keys.example/", Environment: EnvironmentAll}, admin); err != nil {
+			t.Fatal(err)
+		}
+		g.mustRefresh(t)
+	}
+	revoke := func(kid string) {
+		t.Helper()
+		if err := g.RevokeSigningKey(t.Context(), kid, admin); err != nil {
+			t.Fatal(err)
+		}
+		g.mustRefresh(t)
+	}
+	session := func(tok string) string {
+		t.Helper()
+		grant, err := g.Authorize(t.Context(), ask(tok, hashA))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := g.Session(grant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, g, ask(s, hashA), "")
+		return s
+	}
+	create("set1")
+	if _, err := g.CreateSigningKey(t.Context(), SigningKey{KID: "in-set", Algorithm: token.EdDSA, Environment: EnvironmentAll}, admin); !errors.Is(err, ErrExists) {
+		t.Errorf("a kid of a live set is given away: %v", err)
+	}
+	signs, err := token.NewSigner("in-set", theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok := mint(t, signs, token.Claims{Subject: hashA})
+	old := session(tok)
+	revoke("set1")
+	wantCode(t, g, ask(old, hashA), token.CodeRevoked)
+	create("set2") // the same URL again
+	wantCode(t, g, ask(tok, hashA), "")
+	wantCode(t, g, ask(old, hashA), token.CodeRevoked)
+	revoke("set2")
+
+	// A record's kid comes up in a set afterwards.
+	own := signingKey(t, g, SigningKey{KID: "ours", AllowWildcard: true})
+	wide := session(mint(t, own, token.Claims{Subject: token.Wildcard}))
+	body = keySet(t, map[string]*ecdsa.PrivateKey{"ours": theirs})
+	create("set3")
+	wantCode(t, g, ask(wide, hashA), "")
+	revoke("ours")
+	wantCode(t, g, ask(wide, hashA), token.CodeRevoked)
 }
 
 func TestMintedTokens(t *testing.T) {

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -40,6 +41,9 @@ func (s *Store) CreateSigningKey(ctx context.Context, k SigningKey, by Actor) (C
 	k = made.SigningKey
 	details := map[string]any{"source": k.Source, "algorithm": k.Algorithm, "environment": k.Environment, "allow_wildcard": k.AllowWildcard}
 	err = s.change(ctx, by, "signing_key.create", k.KID, details, func(ctx context.Context, tx pgx.Tx) error {
+		if err := notInSets(ctx, tx, k.KID); err != nil {
+			return err
+		}
 		return tx.QueryRow(ctx, `
 			INSERT INTO signing_keys (kid, label, source, algorithm, public_key, salt, jwks_url, jwks, jwks_fetched_at, jwks_next_at,
 				issuer, environment, max_ttl_seconds, allow_wildcard)
@@ -53,6 +57,25 @@ func (s *Store) CreateSigningKey(ctx context.Context, k SigningKey, by Actor) (C
 		return CreatedKey{}, err
 	}
 	return made, nil
+}
+
+// notInSets is ErrExists when a key of a live set has the kid: a new record
+// would take it over.
+func notInSets(ctx context.Context, q querier, kid string) error {
+	sets, err := collect(ctx, q, scanSigningKey, `SELECT `+signingColumns+` FROM signing_keys WHERE source = 'jwks' AND revoked_at IS NULL`)
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		keys, err := keysOfSet([]byte(set.jwks), set.rules())
+		if err != nil {
+			continue // it verifies nothing
+		}
+		if slices.ContainsFunc(keys, func(k *token.Key) bool { return k.ID() == kid }) {
+			return ErrExists
+		}
+	}
+	return nil
 }
 
 // makeKey fills in what verifies.

@@ -49,10 +49,11 @@ func newView(store *Store) *view {
 	return v
 }
 
-// fresh is an error once the view is too old to be believed.
+// fresh is an error once the view is too old to be believed, by the wall clock
+// too: the monotonic one stands still while a virtual machine is suspended.
 func (v *view) fresh(now time.Time) error {
 	seen := v.seen.Load()
-	if seen == nil || now.Sub(*seen) > viewMaxAge {
+	if seen == nil || max(now.Sub(*seen), now.Round(0).Sub(*seen)) > viewMaxAge {
 		return ErrUnavailable
 	}
 	return nil
