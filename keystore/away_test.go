@@ -193,6 +193,8 @@ sealcast_keystore_unavailable_total{operation="activate"} 1
 sealcast_keystore_unavailable_total{operation="get"} 0
 sealcast_keystore_unavailable_total{operation="issue"} 0
 sealcast_keystore_unavailable_total{operation="open"} 0
+sealcast_keystore_unavailable_total{operation="retire"} 0
+sealcast_keystore_unavailable_total{operation="rewrap"} 0
 sealcast_keystore_unavailable_total{operation="served"} 0
 sealcast_keystore_unavailable_total{operation="shred"} 0
 `
@@ -277,11 +279,12 @@ sealcast_keystore_issues_total{outcome="repeated"} 1
 # TYPE sealcast_keystore_kek_wraps gauge
 sealcast_keystore_kek_wraps{kek_version="1"} 1
 sealcast_keystore_kek_wraps{kek_version="2"} 2
-# HELP sealcast_keystore_unwraps_total Content keys opened, by outcome (ok, integrity, kek_missing).
+# HELP sealcast_keystore_unwraps_total Content keys opened, by outcome (ok, integrity, kek_missing, unavailable).
 # TYPE sealcast_keystore_unwraps_total counter
 sealcast_keystore_unwraps_total{outcome="integrity"} 1
 sealcast_keystore_unwraps_total{outcome="kek_missing"} 0
 sealcast_keystore_unwraps_total{outcome="ok"} 4
+sealcast_keystore_unwraps_total{outcome="unavailable"} 0
 `
 	err = testutil.GatherAndCompare(reg, strings.NewReader(want),
 		"sealcast_keystore_issues_total", "sealcast_keystore_kek_wraps", "sealcast_keystore_unwraps_total")

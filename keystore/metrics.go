@@ -17,6 +17,7 @@ const (
 	outcomeExhausted = "exhausted"
 	outcomeIntegrity = "integrity"
 	outcomeMissing   = "kek_missing"
+	outcomeAway      = "unavailable"
 	outcomeError     = "error"
 
 	opOpen     = "open"
@@ -44,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"outcome"}),
 		unwraps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealcast_keystore_unwraps_total",
-			Help: "Content keys opened, by outcome (ok, integrity, kek_missing).",
+			Help: "Content keys opened, by outcome (ok, integrity, kek_missing, unavailable).",
 		}, []string{"outcome"}),
 		unavailable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealcast_keystore_unavailable_total",
@@ -65,7 +66,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, o := range []string{outcomeNew, outcomeRepeated, outcomeConflict, outcomeExhausted, outcomeError} {
 		m.issues.WithLabelValues(o)
 	}
-	for _, o := range []string{outcomeOK, outcomeIntegrity, outcomeMissing} {
+	for _, o := range []string{outcomeOK, outcomeIntegrity, outcomeMissing, outcomeAway} {
 		m.unwraps.WithLabelValues(o)
 	}
 	for _, o := range []string{opOpen, opIssue, opServed, opGet, opActivate, opShred, opRewrap, opRetire} {
@@ -96,6 +97,8 @@ func (m *metrics) unwrapped(err error) {
 	switch {
 	case errors.Is(err, ErrKEKMissing):
 		outcome = outcomeMissing
+	case errors.Is(err, ErrUnavailable):
+		outcome = outcomeAway
 	case err != nil:
 		outcome = outcomeIntegrity
 	}

@@ -43,10 +43,26 @@ func Open(ctx context.Context, pool *pgxpool.Pool, keys *Keyring, reg prometheus
 	return p, nil
 }
 
+// OpenReadOnly makes the checks of Open and changes nothing: no version is
+// registered, no primary exchanged. It is for dry runs; the store issues no key
+// under a version that is new.
+func OpenReadOnly(ctx context.Context, pool *pgxpool.Pool, keys *Keyring) (*Postgres, error) {
+	m, err := newMetrics(nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{pool: pool, metrics: m}
+	if err := p.register(ctx, keys, true); err != nil {
+		return nil, err
+	}
+	p.keys.Store(keys)
+	return p, nil
+}
+
 // Reload exchanges the keyring of a store that is in use, after the checks of
 // Open. When it refuses, the store goes on with the keyring it has.
 func (p *Postgres) Reload(ctx context.Context, keys *Keyring) error {
-	err := p.register(ctx, keys)
+	err := p.register(ctx, keys, false)
 	p.metrics.ended(opOpen, err)
 	if err == nil {
 		p.keys.Store(keys)
@@ -54,7 +70,7 @@ func (p *Postgres) Reload(ctx context.Context, keys *Keyring) error {
 	return err
 }
 
-func (p *Postgres) register(ctx context.Context, keys *Keyring) error {
+func (p *Postgres) register(ctx context.Context, keys *Keyring, dryRun bool) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	return p.inTx(ctx, "register KEK versions", func(tx pgx.Tx) error {
@@ -68,7 +84,7 @@ func (p *Postgres) register(ctx context.Context, keys *Keyring) error {
 		if err := p.checkKEKs(ctx, keys, known); err != nil {
 			return err
 		}
-		if err := checkNoneMissing(ctx, tx, keys); err != nil {
+		if err := checkNoneMissing(ctx, tx, keys); err != nil || dryRun {
 			return err
 		}
 		if err := p.insertKEKs(ctx, tx, keys, known); err != nil {

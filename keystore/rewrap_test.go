@@ -1,6 +1,7 @@
 package keystore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -183,5 +184,93 @@ func TestShredAsset(t *testing.T) {
 	}
 	if _, err := s.Served(t.Context(), keys[1].Hash, nil); err != nil {
 		t.Errorf("another asset's key: %v", err)
+	}
+}
+
+// meddler is a KEK that does something else before it seals.
+type meddler struct {
+	keystore.AEAD
+	before func()
+}
+
+func (m meddler) Seal(ctx context.Context, plain, aad []byte) (nonce, sealed []byte, err error) {
+	m.before()
+	return m.AEAD.Seal(ctx, plain, aad)
+}
+
+// meddled is a store whose primary, version 2, is a meddler.
+func meddled(t testing.TB, pool *pgxpool.Pool, before func()) *keystore.Postgres {
+	t.Helper()
+	aeads, err := keystore.Local(map[int][]byte{1: kek(1), 2: kek(2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open(t, pool, keyring(t, 2, 1)) // registers
+	aeads[2] = meddler{aeads[2], before}
+	keys, err := keystore.NewKeyringOf(2, aeads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, pool, keys)
+}
+
+// A KEK that takes its time holds up nobody: no row is locked while it seals.
+// What others change meanwhile stays as they left it, and no seal that is
+// dropped is counted.
+func TestRewrapHoldsNoLockWhileItSeals(t *testing.T) {
+	pool := localstacktest.Pool(t)
+	keys := issueMany(t, pool, open(t, pool, keyring(t, 1)), 5)
+	s := meddled(t, pool, func() {
+		exec(t, pool, `SELECT kid FROM content_keys FOR UPDATE NOWAIT`)
+		exec(t, pool, `SELECT version FROM kek_versions FOR UPDATE NOWAIT`)
+		if _, err := keystore.ShredAsset(t.Context(), pool, keys[2].Hash, false); err != nil {
+			t.Error(err)
+		}
+	})
+	sum, err := s.Rewrap(t.Context(), keystore.RewrapOptions{})
+	if err != nil || sum.Left != 0 || under(t, pool, 2) != int(sum.Keys) || sum.Keys < 4 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if _, err := s.Served(t.Context(), keys[2].Hash, nil); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("a key that was shredded meanwhile: %v", err)
+	}
+	if wraps := one[int64](t, pool, `SELECT wraps FROM kek_versions WHERE version = 2`); wraps != sum.Keys+1 {
+		t.Errorf("%d seals are counted, want %d and the check value's", wraps, sum.Keys)
+	}
+}
+
+func TestRewrapStopsAtTheLimitAndAtARetiredPrimary(t *testing.T) {
+	for change, want := range map[string]error{
+		`UPDATE kek_versions SET state = 'retired' WHERE version = 2`:  keystore.ErrKEKRetired,
+		`UPDATE kek_versions SET wraps = 4294967294 WHERE version = 2`: keystore.ErrKEKExhausted,
+	} {
+		pool := localstacktest.Pool(t)
+		issueMany(t, pool, open(t, pool, keyring(t, 1)), 20)
+		s := meddled(t, pool, func() { exec(t, pool, change) })
+		sum, err := s.Rewrap(t.Context(), keystore.RewrapOptions{})
+		if !errors.Is(err, want) || int(sum.Keys) != under(t, pool, 2) || sum.Keys > 2 {
+			t.Errorf("%s: %+v, %v", change, sum, err)
+		}
+	}
+}
+
+// A store for a dry run opens keys and changes nothing.
+func TestOpenReadOnlyChangesNothing(t *testing.T) {
+	pool := localstacktest.Pool(t)
+	issueMany(t, pool, open(t, pool, keyring(t, 1)), 3)
+	const state = `SELECT string_agg(v::text, ' ' ORDER BY version) || (SELECT seq FROM audit_head) FROM kek_versions v`
+	before := one[string](t, pool, state)
+	s, err := keystore.OpenReadOnly(t.Context(), pool, keyring(t, 2, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, err := s.Rewrap(t.Context(), keystore.RewrapOptions{DryRun: true}); err != nil || sum.Keys != 3 || sum.Primary != 2 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if after := one[string](t, pool, state); after != before {
+		t.Errorf("before: %s\nafter: %s", before, after)
+	}
+	if _, err := keystore.OpenReadOnly(t.Context(), pool, keyring(t, 2)); !errors.Is(err, keystore.ErrKEKMissing) {
+		t.Errorf("without the old KEK: %v", err)
 	}
 }

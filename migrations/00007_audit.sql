@@ -1,4 +1,8 @@
 -- +goose Up
+-- What older programs have written and not committed is waited for, or it would be in
+-- neither the loop below nor the trigger.
+LOCK TABLE audit_log IN SHARE ROW EXCLUSIVE MODE;
+
 -- The audit trail: one chain, each entry's hash over the one before. keystore/audit
 -- has the same function in Go and the check of it. audit_log stays for programs before
 -- this one; what they write there enters the chain in their own transaction.

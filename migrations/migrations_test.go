@@ -2,16 +2,19 @@ package migrations_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pressly/goose/v3"
 
 	"github.com/sealcast/sealcast/internal/localstack"
 	"github.com/sealcast/sealcast/migrations"
@@ -180,5 +183,53 @@ func TestAuditLogIsAppendOnly(t *testing.T) {
 		if _, err := pool.Exec(ctx, sql); err == nil {
 			t.Errorf("%s: done", sql)
 		}
+	}
+}
+
+// An older program's entry that is not committed when the audit trail begins
+// enters the chain like those before and after.
+func TestAuditTrailWaitsForOlderPrograms(t *testing.T) {
+	ctx := t.Context()
+	dsn, pool := database(t)
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	before, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS("."))
+	if err == nil {
+		_, err = before.UpTo(ctx, 6)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const insert = `INSERT INTO audit_log (actor, action, subject, details) VALUES ('a', 'b', $1, '{}')`
+	if _, err := pool.Exec(ctx, insert, "before"); err != nil {
+		t.Fatal(err)
+	}
+	applied := make(chan error, 1)
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, insert, "meanwhile"); err != nil {
+			return err
+		}
+		go func() { applied <- migrations.Apply(ctx, dsn, nil) }()
+		for waits := 0; waits == 0; time.Sleep(5 * time.Millisecond) {
+			err := pool.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE relation = 'audit_log'::regclass AND NOT granted`).Scan(&waits)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, <-applied); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(ctx, insert, "after"); err != nil {
+		t.Fatal(err)
+	}
+	rows, _ := pool.Query(ctx, `SELECT subject FROM audit_entries ORDER BY seq`)
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if diff := cmp.Diff([]string{"before", "meanwhile", "after"}, got); err != nil || diff != "" {
+		t.Error(err, diff)
 	}
 }

@@ -286,7 +286,7 @@ var exitTexts = map[int]string{
 	exitUsage:       "wrong arguments, or faults in the configuration (all are reported)",
 	exitJobFailed:   "the job ended as failed or cancelled; its code and message are printed",
 	exitRemains:     "content keys are still sealed under the KEK version; how many is printed",
-	exitTampered:    "the audit trail does not hold; its first bad entry is printed",
+	exitTampered:    "the audit trail does not hold: its first bad entry is printed, or the chain that it may have replaced",
 	exitRefused:     "the presentation breaks a rule (with -strict: or does not follow a recommendation)",
 	exitInterrupted: "ended by a signal before it was through",
 }

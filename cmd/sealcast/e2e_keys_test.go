@@ -90,7 +90,7 @@ func (p *process) end(t testing.TB) {
 
 // Keys that the API hands out are on record when it has ended, refusals too;
 // the anchors that it writes vouch for them; a row that somebody changes is
-// named by verify-audit, and so is a trail that was cut.
+// named by verify-audit, and so is a trail that was cut or replaced whole.
 func TestE2EAudit(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -137,6 +137,15 @@ func TestE2EAudit(t *testing.T) {
 	sql(`DELETE FROM audit_entries`)
 	sql(`UPDATE audit_head SET seq = 0, hash = genesis`)
 	r.exits(exitTampered, "entry 1: it is missing; an anchor", "verify-audit")
+	var chain string
+	if err := r.db.QueryRow(t.Context(), `SELECT left(encode(genesis, 'hex'), 16) FROM audit_head`).Scan(&chain); err != nil {
+		t.Fatal(err)
+	}
+	sql(`UPDATE audit_head SET genesis = sha256('another'), hash = sha256('another')`) // a trail of its own, which holds
+	r.exits(exitTampered, "replaced whole", "verify-audit")
+	r.exits(exitTampered, chain, "verify-audit", "-other-chain", strings.Repeat("0", 16))
+	r.exits(exitOK, "0 entries are as they were written", "verify-audit", "-other-chain", chain)
+	r.exits(exitUsage, "16 hex digits", "verify-audit", "-other-chain", "x")
 }
 
 // A rewrap that is killed with SIGKILL in the middle loses nothing: the next
@@ -175,6 +184,9 @@ func TestE2ERewrap(t *testing.T) {
 		}
 	}()
 	r.exits(exitOK, "200 content keys would be sealed anew under KEK version 2", "rewrap", "-dry-run")
+	if n := r.count(`SELECT count(*) FROM kek_versions WHERE version = 1 AND state = 'primary'`); n != 1 {
+		t.Error("the dry run moved the primary")
+	}
 	left := func() int {
 		return r.count(`SELECT count(*) FROM content_keys WHERE kek_version = 1 AND wrapped_key IS NOT NULL`)
 	}

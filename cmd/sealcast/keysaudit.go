@@ -2,8 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/sealcast/sealcast/keystore/audit"
 )
@@ -15,16 +21,29 @@ func keysVerifyAuditCommand() *command {
 the anchors in AUDIT_BUCKET (else MEDIA_BUCKET) with it. The first entry that was
 changed, removed, added or exchanged is named. Entries since the last anchor are
 protected by the chain alone, which somebody who can write the database can compute
-anew; the summary says how many they are.`,
+anew; the summary says how many they are. Anchors of another chain mean that the
+whole trail was replaced, unless another database uses the bucket too, or this one
+was set up anew: then name that chain with -other-chain.`,
 		needs: func(c *config) []any { return []any{&c.Database, &c.S3, &c.Media, &c.Audit, &c.Log} },
 		exits: []int{exitOK, exitFailure, exitUsage, exitTampered},
-		newFlags: func(*flag.FlagSet) action {
-			return verifyAudit
+		newFlags: func(fs *flag.FlagSet) action {
+			others := map[string]bool{}
+			fs.Func("other-chain", "`ID` of a chain whose anchors may be in the bucket too; may be given more than once", func(id string) error {
+				if !chainRE.MatchString(id) {
+					return errors.New("want the 16 hex digits that name a chain")
+				}
+				others[id] = true
+				return nil
+			})
+			return func(ctx context.Context, s *session) error { return verifyAudit(ctx, s, others) }
 		},
 	}
 }
 
-func verifyAudit(ctx context.Context, s *session) error {
+var chainRE = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// verifyAudit takes anchors of the chains in others for those of other databases.
+func verifyAudit(ctx context.Context, s *session, others map[string]bool) error {
 	p, err := openForKeys(ctx, s)
 	if err != nil {
 		return err
@@ -42,16 +61,32 @@ func verifyAudit(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if rep.Foreign > 0 {
-		fmt.Fprintf(s.stdout, "warning: %d anchors are of another chain: of another database that uses the bucket, or of this one before its whole trail was replaced\n", rep.Foreign)
-	}
+	return told(s.stdout, rep, others)
+}
+
+// told prints the report; a trail that does not hold is an error.
+func told(w io.Writer, rep audit.Report, others map[string]bool) error {
 	if rep.Bad != nil {
-		fmt.Fprintf(s.stdout, "%d entries are good\n", rep.Entries)
+		fmt.Fprintf(w, "%d entries are good\n", rep.Entries)
 		return exitError{exitTampered, fmt.Errorf("the audit trail does not hold: %w", rep.Bad)}
 	}
-	fmt.Fprintf(s.stdout, "%d entries are as they were written, %d anchors agree\n", rep.Entries, rep.Anchors)
+	var unknown []string
+	for _, id := range slices.Sorted(maps.Keys(rep.Foreign)) {
+		if others[id] {
+			fmt.Fprintf(w, "%d anchors are of the other chain %s\n", rep.Foreign[id], id)
+			continue
+		}
+		unknown = append(unknown, id)
+		fmt.Fprintf(w, "%d anchors are of chain %s, which this trail is not\n", rep.Foreign[id], id)
+	}
+	if len(unknown) > 0 {
+		return exitError{exitTampered, fmt.Errorf("the audit trail may have been replaced whole: its chain is %s, and there are anchors of %s; "+
+			"if that is the chain of another database that uses the bucket, or of this one before it was set up anew, give -other-chain %s",
+			rep.Chain, strings.Join(unknown, ", "), strings.Join(unknown, " -other-chain "))}
+	}
+	fmt.Fprintf(w, "%d entries are as they were written, %d anchors agree; the chain is %s\n", rep.Entries, rep.Anchors, rep.Chain)
 	if since := rep.Entries - rep.Anchored; since > 0 {
-		fmt.Fprintf(s.stdout, "%d entries are newer than the last anchor\n", since)
+		fmt.Fprintf(w, "%d entries are newer than the last anchor\n", since)
 	}
 	return nil
 }

@@ -19,13 +19,13 @@ func keysRewrapCommand() *command {
 while the API and the workers go on. It needs every KEK that keys lie under. Give the
 new KEK to every process, then make it KEK_PRIMARY, then run this, then keys retire-kek.
 It works in batches of one transaction each: when it is interrupted, run it again. Two
-at once share the work. A key that does not open is told and left as it is. With
+at once do no harm. A key that does not open is told and left as it is. With
 -dry-run every key is opened and none is changed.`,
 		needs: func(c *config) []any { return []any{&c.Database, &c.KEK, &c.Log} },
 		exits: []int{exitOK, exitFailure, exitUsage, exitRemains, exitInterrupted},
 		newFlags: func(fs *flag.FlagSet) action {
 			dryRun := fs.Bool("dry-run", false, "open every key, change nothing")
-			batch := fs.Int("batch", keystore.RewrapBatch, "how many `keys` one transaction seals anew")
+			batch := fs.Int("batch", keystore.RewrapBatch, "how many `keys` one transaction writes")
 			return func(ctx context.Context, s *session) error {
 				if *batch < 1 || *batch > 10_000 {
 					return usageError{"-batch: want 1 to 10000 keys"}
@@ -42,7 +42,7 @@ func rewrap(ctx context.Context, s *session, o keystore.RewrapOptions) error {
 		return err
 	}
 	defer p.close()
-	if err := p.openKeys(ctx); err != nil {
+	if err := p.openKeysFor(ctx, o.DryRun); err != nil {
 		return err
 	}
 	bar := newConsole(s.stderr)
@@ -79,6 +79,18 @@ func rewrap(ctx context.Context, s *session, o keystore.RewrapOptions) error {
 		return exitError{exitRemains, fmt.Errorf("%d content keys are left under other versions: another rewrap is at work on them", sum.Left)}
 	}
 	return nil
+}
+
+// openKeysFor opens the key store; for a dry run without a change to the database.
+func (p *platform) openKeysFor(ctx context.Context, dryRun bool) error {
+	if !dryRun {
+		return p.openKeys(ctx)
+	}
+	ring, err := p.cfg.KEK.keyring()
+	if err == nil {
+		p.keys, err = keystore.OpenReadOnly(ctx, p.pool, ring)
+	}
+	return err
 }
 
 func keysRetireCommand() *command {

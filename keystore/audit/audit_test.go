@@ -192,18 +192,20 @@ func TestNothingIsQueuedAfterClose(t *testing.T) {
 	}
 }
 
+// recompute computes the chain anew over what the rows hold now.
+const recompute = `
+	DO $$ DECLARE e audit_entries; h bytea := (SELECT genesis FROM audit_head); BEGIN
+	FOR e IN SELECT * FROM audit_entries ORDER BY seq LOOP
+		h := sha256(audit_field('sealcast/audit/v1') || audit_field(h) || audit_field(int8send(e.seq)) ||
+			audit_field(int8send((extract(epoch FROM e.at) * 1000000)::bigint)) || audit_field(convert_to(e.actor, 'UTF8')) ||
+			audit_field(convert_to(e.action, 'UTF8')) || audit_field(convert_to(e.subject, 'UTF8')) || audit_field(convert_to(e.details::text, 'UTF8')));
+		UPDATE audit_entries SET hash = h WHERE seq = e.seq;
+	END LOOP;
+	UPDATE audit_head SET seq = (SELECT max(seq) FROM audit_entries), hash = h; END $$`
+
 // Whatever somebody does to the rows, the first one that is not as it was is
 // named. The trigger only keeps accidents away.
 func TestVerifyNamesTheFirstBadEntry(t *testing.T) {
-	const recompute = `
-		DO $$ DECLARE e audit_entries; h bytea := (SELECT genesis FROM audit_head); BEGIN
-		FOR e IN SELECT * FROM audit_entries ORDER BY seq LOOP
-			h := sha256(audit_field('sealcast/audit/v1') || audit_field(h) || audit_field(int8send(e.seq)) ||
-				audit_field(int8send((extract(epoch FROM e.at) * 1000000)::bigint)) || audit_field(convert_to(e.actor, 'UTF8')) ||
-				audit_field(convert_to(e.action, 'UTF8')) || audit_field(convert_to(e.subject, 'UTF8')) || audit_field(convert_to(e.details::text, 'UTF8')));
-			UPDATE audit_entries SET hash = h WHERE seq = e.seq;
-		END LOOP;
-		UPDATE audit_head SET seq = (SELECT max(seq) FROM audit_entries), hash = h; END $$`
 	for _, test := range []struct {
 		name string
 		sql  []string
@@ -273,8 +275,37 @@ func TestAnchorsOfAnotherChainAreTold(t *testing.T) {
 	anchors := &memory{keys: []string{
 		"audit/0011223344556677/00000000000000000009-" + strings.Repeat("0", 64) + ".json", "audit/readme.txt",
 	}}
-	if rep := verify(t, pool, anchors); rep.Bad != nil || rep.Foreign != 1 || rep.Anchors != 0 {
+	if rep := verify(t, pool, anchors); rep.Bad != nil || rep.Foreign["0011223344556677"] != 1 || len(rep.Foreign) != 1 || rep.Anchors != 0 {
 		t.Errorf("%+v", rep)
+	}
+}
+
+// A trail that is replaced whole, under a genesis of its own, holds by itself:
+// the anchors of the one before give it away.
+func TestAnchorsTellOfAReplacedTrail(t *testing.T) {
+	pool := localstacktest.Pool(t)
+	for range 3 {
+		appendOne(t, pool, "a")
+	}
+	anchors := &memory{}
+	if err := audit.NewAnchorer(pool, anchors, time.Hour, slog.New(slog.DiscardHandler)).Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := verify(t, pool, anchors)
+	if len(before.Foreign) != 0 || before.Anchors != 1 {
+		t.Fatalf("%+v", before)
+	}
+	for _, sql := range []string{
+		`ALTER TABLE audit_entries DISABLE TRIGGER ALL`, `UPDATE audit_entries SET actor = 'nobody' WHERE seq = 2`,
+		`UPDATE audit_head SET genesis = sha256('mine')`, recompute,
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rep := verify(t, pool, anchors)
+	if rep.Bad != nil || rep.Chain == before.Chain || rep.Anchors != 0 || rep.Foreign[before.Chain] != 1 {
+		t.Errorf("%+v, want an anchor of chain %s", rep, before.Chain)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -18,12 +19,18 @@ type querier interface {
 
 // Report is what Verify found.
 type Report struct {
+	Chain    string // names the chain, 16 hex digits
 	Entries  int64  // that are good, from the first on
 	Head     string // hex
 	Anchors  int    // of this chain
 	Anchored int64  // the highest entry that an anchor vouches for
-	Foreign  int    // anchors of other chains: of another database, or of this one before somebody replaced the whole trail
 	Bad      *BadEntry
+
+	// Foreign counts the anchors of other chains, by chain: of another database,
+	// or of this one before somebody replaced its whole trail, genesis and all.
+	// What the database holds cannot tell which, so a trail is as it was written
+	// only if somebody vouches for each of these chains.
+	Foreign map[string]int
 }
 
 // BadEntry is the first place where the chain does not hold.
@@ -48,6 +55,7 @@ func Verify(ctx context.Context, pool *pgxpool.Pool, anchors Anchors, progress f
 	if err != nil {
 		return rep, err
 	}
+	rep.Chain = h.Chain
 	v := verifier{report: &rep, prev: genesis, head: h, progress: progress}
 	if anchors != nil {
 		// Listed after the snapshot, so that one of a later head may be among them.
@@ -88,7 +96,10 @@ func (v *verifier) readAnchors(ctx context.Context, anchors Anchors) error {
 		case strings.HasPrefix(key, AnchorFolder+v.head.Chain+"/"):
 			v.anchors = append(v.anchors, anchor{seq, hash})
 		default:
-			v.report.Foreign++
+			if v.report.Foreign == nil {
+				v.report.Foreign = map[string]int{}
+			}
+			v.report.Foreign[path.Base(path.Dir(key))]++
 		}
 	}
 	v.report.Anchors = len(v.anchors)

@@ -9,6 +9,7 @@ package vault
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -37,25 +38,41 @@ type Config struct {
 // Client talks to one server.
 type Client struct{ logical *api.Logical }
 
-// New returns a client; it does not connect yet. It reads no environment.
+// New returns a client; it does not connect yet. Of the environment only what
+// every HTTP client of Go reads counts (HTTPS_PROXY, SSL_CERT_FILE): no VAULT_…
+// variable leads elsewhere or turns the check of certificates off. The library
+// still refuses one of its own that it cannot parse.
 func New(cfg Config) (*Client, error) {
-	conf := api.DefaultConfig()
-	if conf.Error != nil {
-		return nil, fmt.Errorf("vault: %w", conf.Error)
-	}
-	conf.Address = cfg.Address
-	conf.Timeout = timeout
-	conf.MaxRetries = 1
-	client, err := api.NewClient(conf)
+	client, err := api.NewClient(&api.Config{ // not DefaultConfig, which reads the environment
+		Address: cfg.Address,
+		HttpClient: &http.Client{
+			Transport: newTransport(),
+			// The library follows redirects itself.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		Timeout:      timeout,
+		MinRetryWait: time.Second,
+		MaxRetryWait: 1500 * time.Millisecond,
+		MaxRetries:   1,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("vault: %w", err)
 	}
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}}) // without VAULT_HEADERS
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
 	client.SetToken(cfg.Token)
 	client.ClearNamespace()
 	if cfg.Namespace != "" {
 		client.SetNamespace(cfg.Namespace)
 	}
 	return &Client{client.Logical()}, nil
+}
+
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // that of the standard library
+	t.TLSHandshakeTimeout = timeout
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	return t
 }
 
 // KEK is one version of a transit key as an AEAD: mount "transit", name

@@ -2,6 +2,8 @@ package vault_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -124,5 +126,43 @@ func TestStartUpNoticesAnotherKEK(t *testing.T) {
 	s.Away.Store(true)
 	if err := open(good, "sealcast"); !errors.Is(err, keystore.ErrUnavailable) {
 		t.Errorf("a sealed server: %v", err)
+	}
+}
+
+// The client goes where its configuration says, and nowhere else, whatever the
+// variables of Vault's own programs say.
+func TestVariablesOfVaultDoNotCount(t *testing.T) {
+	for name, value := range map[string]string{
+		"VAULT_AGENT_ADDR": "http://127.0.0.1:1", "VAULT_ADDR": "http://127.0.0.1:1", "VAULT_SKIP_VERIFY": "true",
+		"VAULT_TOKEN": "hvs.other", "VAULT_NAMESPACE": "other", "VAULT_WRAP_TTL": "60s", "VAULT_HEADERS": `{"X-Other": "1"}`,
+	} {
+		t.Setenv(name, value)
+	}
+	s := vaulttest.New(t)
+	var seen http.Header
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Clone()
+		http.Redirect(w, r, s.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	defer front.Close()
+	seal := func(address string) error {
+		c, err := vault.New(vault.Config{Address: address, Token: vaulttest.Token})
+		if err == nil {
+			_, _, err = c.KEK("transit", "sealcast", 1).Seal(t.Context(), []byte("0123456789abcdef"), nil)
+		}
+		return err
+	}
+	if err := seal(front.URL); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"X-Other", "X-Vault-Namespace", "X-Vault-Wrap-Ttl"} {
+		if seen.Get(name) != "" {
+			t.Errorf("%s: %s", name, seen.Get(name))
+		}
+	}
+	strange := httptest.NewTLSServer(http.NotFoundHandler())
+	defer strange.Close()
+	if err := seal(strange.URL); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a certificate of nobody: %v", err)
 	}
 }
