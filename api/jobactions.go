@@ -37,11 +37,11 @@ func (s *server) retryJob(w http.ResponseWriter, r *http.Request) error {
 
 // repackage queues a job that packages an asset again, under new content keys.
 func (s *server) repackage(w http.ResponseWriter, r *http.Request) error {
-	hash, x := r.PathValue("hash"), exchangeOf(r)
+	hash := r.PathValue("hash")
 	if !isHash(hash) {
 		return problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
 	}
-	job, err := s.Jobs.Repackage(r.Context(), hash, Caller{RequestID: x.id, Client: x.client.String()})
+	job, err := s.Jobs.Repackage(r.Context(), hash, callerOf(r))
 	if err != nil {
 		return s.jobError(r, err)
 	}

@@ -68,7 +68,7 @@ func TestDryRunJob(t *testing.T) {
 		return job
 	}
 	first := plan()
-	if diff := cmp.Diff([]string{"cover", "storyboard"}, results.Parts); diff != "" {
+	if diff := cmp.Diff([]string{"cover", "storyboard", "text"}, results.Parts); diff != "" {
 		t.Error(diff)
 	}
 	if e := results.Estimate; e.CPU != math.Round(defaultCPU*1000)/10 || e.Storage != 1400 || e.CPUError != nil || e.PastJobs != 0 {

@@ -39,7 +39,7 @@ func TestListFilters(t *testing.T) {
 	for n := range 4 {
 		jobs = append(jobs, h.submit(request(n, "")))
 	}
-	full, err := ParseSubmission(TypeFull, fmt.Appendf(nil, `{"hash":"%064x","source":"x"}`, 1))
+	full, err := ParseSubmission(TypeFull, fmt.Appendf(nil, `{"hash":"%064x","source":"x","options":{"cover":false,"preview":false,"storyboard":false,"text":false}}`, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

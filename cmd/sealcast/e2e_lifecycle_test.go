@@ -27,7 +27,7 @@ func (r *rig) post(id, action string) (answer, fullJob) {
 func (r *rig) encoding(p *process) (id string, family []int) {
 	r.t.Helper()
 	hash, source := r.upload(clip(r.t.(*testing.T), "1280x720", 40))
-	id = r.accepted(r.submit("video:transcode", hash, source, `{"outputs":["ts"],"ladder":["720p","360p"]}`))
+	id = r.accepted(r.submit("video:transcode", hash, source, `{"outputs":["ts"],"ladder":["720p","360p"],"passthrough":"off"}`))
 	r.await(id, "the encode", func(j fullJob) bool {
 		objects, err := r.media.List(r.t.Context(), "stream/"+hash+"/")
 		return err == nil && j.Stage == "encode" && len(objects) > 0
