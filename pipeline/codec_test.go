@@ -66,7 +66,7 @@ func TestCodecs(t *testing.T) {
 				}
 			}
 			var codecs []string
-			for _, m := range regexp.MustCompile(`CODECS="([^"]*)".*VIDEO-RANGE=SDR`).FindAllStringSubmatch(string(l.object(req, "master.m3u8")), -1) {
+			for _, m := range regexp.MustCompile(`(?m)^#EXT-X-STREAM-INF:.*CODECS="([^"]*)".*VIDEO-RANGE=SDR`).FindAllStringSubmatch(string(l.object(req, "master.m3u8")), -1) {
 				codecs = append(codecs, m[1])
 			}
 			const full = `^avc1\.[0-9a-f]{6},mp4a\.40\.2 hvc1\.1\.6\.L[0-9]+\.[0-9A-F.]+,mp4a\.40\.2 av01\.0\.[0-9]{2}[MH]\.08(\.[0-9.]+)?,mp4a\.40\.2$`

@@ -72,7 +72,8 @@ func TestPlaylistsComeAfterTheirSegments(t *testing.T) {
 	p := l.run(l.request(clip(t, "15")))
 	class := func(key string) int {
 		switch {
-		case strings.HasSuffix(key, "master.m3u8"), strings.HasSuffix(key, ".mpd"):
+		case strings.HasSuffix(key, "master.m3u8"), strings.HasSuffix(key, ".mpd"),
+			strings.HasSuffix(key, "/eme.m3u8") && !strings.Contains(key, "/cmaf/"):
 			return 3
 		case strings.HasSuffix(key, ".m3u8"):
 			return 2

@@ -91,7 +91,7 @@ func (a *attempt) scanPictures(ctx context.Context, src *Source, rate Rational) 
 		}
 		_, _ = io.Copy(io.Discard, r)
 	}()
-	_, err := a.childOf(ctx, StageProbe, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: keyFrameArgs(src, a.sourceURL()), Stdout: w})
+	res, err := a.childOf(ctx, StageProbe, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: keyFrameArgs(src, a.sourceURL()), Stdout: w})
 	_ = w.Close()
 	<-read
 	if fault := a.gateway.fault(); fault != nil {
@@ -101,6 +101,8 @@ func (a *attempt) scanPictures(ctx context.Context, src *Source, rate Rational) 
 	switch {
 	case lines.why != "":
 		return pictureScan{}, lines.why, nil
+	case err == nil && res.Stderr != "":
+		return pictureScan{}, "its packets have errors", nil
 	case errors.As(err, &exit) && !fromOutside(exit) && !a.starved.Load():
 		return pictureScan{}, "its packets cannot be read through", nil
 	case err != nil:

@@ -34,6 +34,8 @@ func (p Plan) refuseCopy(src *Source) string {
 		return "a clip or a watermark needs an encode"
 	case top.Codec != CodecH264:
 		return "h264 was not asked for"
+	case src.Damaged:
+		return "the source has errors"
 	case v.Codec != "h264":
 		return fmt.Sprintf("the source is %s, not h264", v.Codec)
 	case !slices.Contains(copyProfiles, v.Profile) || v.Level > 52:

@@ -18,6 +18,7 @@ import (
 
 // Source holds the facts about a source that decide the plan.
 type Source struct {
+	Damaged  bool          // the probe met with errors
 	Size     int64         // bytes
 	ETag     string        // pins every range read
 	Demuxer  string        // ffmpeg's name of the container, from our own sniff
@@ -185,6 +186,7 @@ func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error)
 	if err != nil {
 		return nil, err
 	}
+	src.Damaged = res.Stderr != ""
 	a.log.Debug("source probed", "stderr", res.Stderr)
 	src.Size, src.ETag, src.Demuxer = info.Size, info.ETag, demuxer
 	if err := a.complete(ctx, src); err != nil {
