@@ -79,6 +79,7 @@ func TestTaskIsBroughtTwice(t *testing.T) {
 	h.cancel("upload-1")
 	before := h.get("upload-1")
 	cut.Store(false)
+	h.eventually("Redis is back", func() bool { return h.redis.Ping(t.Context()).Err() == nil })
 	// asynq's lease on the task is over, as it would be in a minute.
 	if n, err := h.redis.ZAdd(t.Context(), "asynq:{default}:lease", redis.Z{Score: 1, Member: "upload-1"}).Result(); err != nil || n != 0 {
 		t.Fatalf("the task has no lease: %d, %v", n, err)

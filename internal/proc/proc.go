@@ -58,7 +58,7 @@ type Spec struct {
 type Result struct {
 	Stderr       string        // the last 16 KiB
 	CPU          time.Duration // user and system, of the child and those it waited for
-	MaxRSS       int64         // bytes
+	MaxRSS       int64         // bytes; never less than the peak of the process that started it, which Linux carries over an exec
 	BytesWritten int64         // to block devices, as the kernel counts them
 }
 
