@@ -1,10 +1,7 @@
 package api
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -219,10 +216,10 @@ const (
 )
 
 func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix string, obj Object) error {
-	open := d.opener(d.grant.Hash, prefix, d.name)
+	open := d.opener(d.grant.Hash, prefix, obj)
 	if obj.ContentType != kindHLS && obj.ContentType != kindDASH {
 		return d.serveContent(w, r, content{
-			size: obj.Size, contentType: obj.ContentType, cacheControl: d.control(), etag: etag(obj.SHA256), open: open,
+			size: obj.Size, contentType: obj.ContentType, cacheControl: d.control(obj), etag: etag(obj.SHA256), open: open,
 		})
 	}
 	raw, err := d.readWhole(r, open, obj)
@@ -251,14 +248,14 @@ func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix st
 	switch {
 	case d.child != "":
 		control = secretControl // the body has a token in it
+	case d.shared() && obj.Early:
+		control = earlyControl(obj)
 	case d.shared():
 		control = entryControl
 	}
 	return d.serveContent(w, r, content{
 		size: int64(len(body)), contentType: obj.ContentType, cacheControl: control,
-		open: func(_ context.Context, off, n int64) (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(body[off : off+n])), nil
-		},
+		open: openBytes(body),
 	})
 }
 
@@ -269,9 +266,14 @@ func (d *delivery) shared() bool {
 	return d.grant.Anonymous && pk != nil && len(pk.Hosts) == 0 && len(pk.IPs) == 0 && pk.NotAfter == nil
 }
 
-func (d *delivery) control() string {
-	if d.shared() {
+func (d *delivery) control(obj Object) string {
+	switch {
+	case d.shared() && obj.Early:
+		return earlyControl(obj)
+	case d.shared():
 		return publicControl
+	case obj.Early:
+		return privateShortControl
 	}
 	return privateControl
 }

@@ -164,6 +164,11 @@ func countWraps(ctx context.Context, tx pgx.Tx, version int, n int64) (int64, er
 		version, ErrKEKExhausted, int64(MaxWraps))
 }
 
+// served says which keys viewers may get: published ones until they retire, and
+// those of an attempt while it shows what it has made (migrations, 00013).
+const served = `(state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
+	OR state = 'pending' AND EXISTS (SELECT FROM early_shown e WHERE (e.job_id, e.attempt) = (content_keys.job_id, content_keys.attempt)))`
+
 // Served implements Store.
 func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
@@ -173,11 +178,11 @@ func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key,
 	if kid == nil {
 		key, err = p.one(ctx, "read default key", `
 			SELECT `+keyColumns+` FROM content_keys
-			WHERE hash = $1 AND is_default AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())`, hash)
+			WHERE hash = $1 AND is_default AND `+served, hash)
 	} else {
 		key, err = p.one(ctx, "read served key", `
 			SELECT `+keyColumns+` FROM content_keys
-			WHERE kid = $1 AND hash = $2 AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())`, kid[:], hash)
+			WHERE kid = $1 AND hash = $2 AND `+served, kid[:], hash)
 	}
 	p.metrics.ended(opServed, err)
 	return key, err
