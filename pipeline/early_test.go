@@ -116,7 +116,7 @@ func TestEarlyPlay(t *testing.T) {
 		held = &heldStore{ObjectStore: c.Media, above: 2, release: make(chan struct{}), durable: map[string]bool{}}
 		c.Media = held
 	})
-	file := makeSource(t, "early.mp4", "-f", "lavfi", "-i", "testsrc=s=640x360:r=25:d=7", "-f", "lavfi", "-i", "sine=440:d=7",
+	file := makeSource(t, "early.mp4", "-f", "lavfi", "-i", "testsrc=s=640x360:r=25:d=6", "-f", "lavfi", "-i", "sine=440:d=6",
 		"-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-shortest")
 	req := l.request(file, func(o *pipeline.Options) {
 		o.Outputs, o.SegmentSeconds, o.Passthrough = []string{"cmaf", "cmaf-aes128", "ts"}, 2, pipeline.PassthroughOff
