@@ -165,7 +165,7 @@ func countWraps(ctx context.Context, tx pgx.Tx, version int, n int64) (int64, er
 }
 
 // served says which keys viewers may get: published ones until they retire, and
-// those of an attempt while it shows what it has made (migrations, 00013).
+// those of an attempt while it shows what it has made (migrations, 00014).
 const served = `(state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
 	OR state = 'pending' AND EXISTS (SELECT FROM early_shown e WHERE (e.job_id, e.attempt) = (content_keys.job_id, content_keys.attempt)))`
 
