@@ -71,6 +71,9 @@ func (s *server) viewerKey(r *http.Request, hash string, kid *cenc.KID) (keystor
 
 // kidOf reads ?kid=. A value that names no key, or two, is no key.
 func kidOf(u *url.URL) (*cenc.KID, error) {
+	if u.RawQuery == "" {
+		return nil, nil
+	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return nil, keystore.ErrNotFound
