@@ -131,6 +131,8 @@ func (d *delivery) serve(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case d.name == playbackName:
 			return d.playback(w, r)
+		case d.name == originalName:
+			return d.original(w, r)
 		case thumbnailTypes[d.name] != "":
 			return d.thumbnail(w, r)
 		}

@@ -63,7 +63,7 @@ func (c *partCall) fail(err error) {
 
 // shownPart is a part as GET shows it.
 type shownPart struct {
-	Kind, State string
+	Kind, Name, State string
 	JobID       string `json:"job_id"`
 	Error       *struct{ Code string }
 	Results     map[string]any

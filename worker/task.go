@@ -177,9 +177,9 @@ func (s *Submission) parseType(r *reader) *RequestError {
 		s.Part, s.Queue = &part, QueueParts
 		return bad
 	}
+	outer := options
 	if s.Type == TypeFull {
 		options.only(fullFields()...)
-		outer := options
 		options = outer.sub("transcode")
 		if outer.err != nil {
 			return outer.err
@@ -196,6 +196,9 @@ func (s *Submission) parseType(r *reader) *RequestError {
 		return bad
 	}
 	s.Options = s.Options.Canonical()
+	if s.Type == TypeFull {
+		return parseStatics(outer, s)
+	}
 	return nil
 }
 
