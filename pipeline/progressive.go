@@ -28,6 +28,7 @@ type sampleTable struct {
 	chunks      []chunk
 	first, last uint64 // decode times
 	ticks       uint64 // of all samples
+	end         int64  // of the last one that is shown, from the first decode time on
 	lastTicks   uint32
 	shift       int64 // what of the track is shown first, in its time scale; negative: after a pause
 }
@@ -65,6 +66,7 @@ func (t *sampleTable) add(samples []mp4.FullSample) error {
 			t.tick(uint32(s.DecodeTime - t.last))
 		}
 		t.last, t.lastTicks = s.DecodeTime, s.Dur
+		t.end = max(t.end, int64(s.DecodeTime-t.first)+int64(s.CompositionTimeOffset)+int64(s.Dur))
 		t.stsz.SampleSize = append(t.stsz.SampleSize, s.Size)
 		if !mp4.DecodeSampleFlags(s.Flags).SampleIsNonSync {
 			t.stss.SampleNumber = append(t.stss.SampleNumber, n+1)
@@ -141,9 +143,9 @@ func (t *sampleTable) inFile(ticks uint64) uint64 {
 // shown is how long the track is shown, on the file's clock.
 func (t *sampleTable) shown() (pause, length uint64) {
 	if t.shift < 0 {
-		return t.inFile(uint64(-t.shift)), t.inFile(t.ticks)
+		return t.inFile(uint64(-t.shift)), t.inFile(uint64(t.end))
 	}
-	return 0, t.inFile(t.ticks - min(t.ticks, uint64(t.shift)))
+	return 0, t.inFile(uint64(max(0, t.end-t.shift)))
 }
 
 // progressiveFile is the front of a file: everything up to the first sample.

@@ -37,9 +37,9 @@ type publishedSegment struct {
 
 var (
 	keyMethod = regexp.MustCompile(`\bMETHOD=([A-Z0-9-]+)`)
-	quotedURI    = regexp.MustCompile(`\bURI="([^"]*)"`)
+	quotedURI = regexp.MustCompile(`\bURI="([^"]*)"`)
 	keyIV     = regexp.MustCompile(`\bIV=0x([0-9A-Fa-f]{32})`)
-	groupID  = regexp.MustCompile(`\bGROUP-ID="([^"]*)"`)
+	groupID   = regexp.MustCompile(`\bGROUP-ID="([^"]*)"`)
 )
 
 func attribute(re *regexp.Regexp, line string) string {
