@@ -100,4 +100,3 @@ func TestFaultsSourceRemovalInterrupted(t *testing.T) {
 		})
 	}
 }
-
