@@ -38,6 +38,8 @@ type exchange struct {
 	grant   access.Grant
 	caller  access.APIKey // of an administrator
 	refuse  refusals      // how the route refuses tokens
+
+	givesKeys bool // the route hands out keys
 }
 
 type exchangeKey struct{}
@@ -129,7 +131,7 @@ func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	}
 	status := strconv.Itoa(x.status)
 	s.metrics.requests.WithLabelValues(x.pattern, method, status).Inc()
-	if (x.pattern == keyPath || x.pattern == licencePath) && method != "OPTIONS" {
+	if x.givesKeys && method != "OPTIONS" {
 		s.metrics.keyRequests.WithLabelValues(status).Inc()
 		s.metrics.keySeconds.Observe(took.Seconds())
 	}
@@ -181,7 +183,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 			return
 		}
 		x := exchangeOf(r)
-		x.pattern, x.refuse = routes[0].path, routes[0].refuse
+		x.pattern, x.refuse, x.givesKeys = routes[0].path, routes[0].refuse, routes[0].secret && routes[0].path != sessionPath
 		if hash := r.PathValue("hash"); isHash(hash) {
 			x.hash = hash
 		}
