@@ -105,8 +105,12 @@ func trackOf(p pipeline.Part) (pipeline.Text, bool) {
 // named sets the part's name among those of its kind, and lets the job's source
 // be the text where the options name none.
 func (p *PartSubmission) named(source string) {
-	if static, ok := p.Part.(pipeline.Static); ok {
-		p.Name = static.Rung
+	switch part := p.Part.(type) {
+	case pipeline.Static:
+		p.Name = part.Rung
+		return
+	case pipeline.Download:
+		p.Name = part.Format
 		return
 	}
 	t, ok := trackOf(p.Part)
