@@ -44,8 +44,9 @@ type Config struct {
 	Tracks       Tracks
 	Publications Publications
 	Objects      Objects
-	Pages        Pages  // nil: no player page, no console
-	Embeds       Embeds // needed with Pages
+	Originals    Originals // nil: sources are no downloads
+	Pages        Pages     // nil: no player page, no console
+	Embeds       Embeds    // needed with Pages
 
 	KeysPerToken  int           // key requests per minute and verified token
 	KeysPerClient int           // key requests per minute and client address

@@ -26,6 +26,7 @@ type metrics struct {
 type answerLabels struct {
 	pattern, method string
 	status          int
+	givesKeys       bool // its route does
 }
 
 // answerCounters count the answers of one set of labels.
@@ -35,15 +36,14 @@ type answerCounters struct {
 }
 
 // answered counts an answer.
-func (m *metrics) answered(pattern, method string, status int, took time.Duration) {
-	labels := answerLabels{pattern, method, status}
+func (m *metrics) answered(labels answerLabels, took time.Duration) {
 	m.mu.RLock()
 	c, ok := m.counters[labels]
 	m.mu.RUnlock()
 	if !ok {
-		text := strconv.Itoa(status)
-		c.requests = m.requests.WithLabelValues(pattern, method, text)
-		if (pattern == keyPath || pattern == licencePath) && method != "OPTIONS" {
+		text := strconv.Itoa(labels.status)
+		c.requests = m.requests.WithLabelValues(labels.pattern, labels.method, text)
+		if labels.givesKeys && labels.method != "OPTIONS" {
 			c.keys = m.keyRequests.WithLabelValues(text)
 		}
 		m.mu.Lock()

@@ -34,6 +34,8 @@ type exchange struct {
 	grant   access.Grant
 	caller  access.APIKey // of an administrator
 	refuse  refusals      // how the route refuses tokens
+
+	givesKeys bool // the route hands out keys
 }
 
 type exchangeKey struct{}
@@ -125,7 +127,7 @@ func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	if x.status == 0 {
 		x.status = http.StatusOK
 	}
-	s.metrics.answered(x.pattern, method, x.status, took)
+	s.metrics.answered(answerLabels{x.pattern, method, x.status, x.givesKeys}, took)
 	level := slog.LevelInfo
 	switch {
 	case x.status >= 500, x.cause != nil:
@@ -174,7 +176,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 			return
 		}
 		x := exchangeOf(r)
-		x.pattern, x.refuse = routes[0].path, routes[0].refuse
+		x.pattern, x.refuse, x.givesKeys = routes[0].path, routes[0].refuse, routes[0].secret && routes[0].path != sessionPath
 		if hash := r.PathValue("hash"); isHash(hash) {
 			x.hash = hash
 		}

@@ -63,10 +63,10 @@ func (c *partCall) fail(err error) {
 
 // shownPart is a part as GET shows it.
 type shownPart struct {
-	Kind, State string
-	JobID       string `json:"job_id"`
-	Error       *struct{ Code string }
-	Results     map[string]any
+	Kind, Name, State string
+	JobID             string `json:"job_id"`
+	Error             *struct{ Code string }
+	Results           map[string]any
 }
 
 func shownParts(t *testing.T, job Job) (out []shownPart) {

@@ -243,7 +243,7 @@ func (s *JobStore) addParts(ctx context.Context, jobs []Job) error {
 	at := map[string]int{}
 	var ids []string
 	for i, j := range jobs {
-		if j.Type == TypeFull {
+		if j.Type == TypeFull || j.Type == TypeAudio {
 			at[j.ID] = i
 			ids = append(ids, j.ID)
 		}

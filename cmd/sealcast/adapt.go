@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sealcast/sealcast/api"
@@ -40,7 +41,7 @@ func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bo
 	if err != nil {
 		return api.Job{}, false, requestProblem(err)
 	}
-	if !known {
+	if !known && sub.NeedsSource() {
 		if err := s.admit(ctx, &sub); err != nil {
 			return api.Job{}, false, err
 		}
@@ -356,6 +357,35 @@ func (a anchors) AnchorKeys(ctx context.Context, prefix string) (keys []string, 
 		keys = append(keys, o.Key)
 	}
 	return keys, err
+}
+
+// originals shows to the API the sources that titles were made of.
+type originals struct {
+	store  *worker.JobStore
+	bucket *objstore.Bucket
+}
+
+// Original implements api.Originals: what lies there must be what was found to
+// have the title's SHA-256.
+func (o originals) Original(ctx context.Context, hash string) (api.Original, error) {
+	source, etags, err := o.store.PublishedSource(ctx, hash)
+	if err != nil {
+		return api.Original{}, publicationError(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, statTimeout)
+	defer cancel()
+	info, err := o.bucket.Stat(ctx, source)
+	switch {
+	case errors.Is(err, pipeline.ErrObjectNotFound):
+		return api.Original{}, api.ErrNotFound
+	case err != nil:
+		return api.Original{}, fmt.Errorf("%w: %w", api.ErrObjectStore, err)
+	case !slices.Contains(etags, info.ETag):
+		return api.Original{}, api.ErrNotFound
+	}
+	return api.Original{Size: info.Size, Open: func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+		return o.bucket.Get(ctx, source, info.ETag, off, n)
+	}}, nil
 }
 
 // objects shows the media bucket to the API.

@@ -273,6 +273,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
+		Originals:     originals{p.jobs, p.store.Bucket(string(p.cfg.Source.Bucket))},
 		Pages:         player.NewSite(),
 		Embeds:        gate,
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),
