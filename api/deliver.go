@@ -104,7 +104,7 @@ func (d *delivery) carry(c credential) error {
 	case c.carrier == access.CarrierPath:
 		d.folder += "t/" + c.token + "/"
 		d.up = ""
-	case c.carrier == access.CarrierQuery:
+	case c.carrier == access.CarrierQuery && leadsOn(d.name):
 		session, err := d.Gate.Session(d.grant)
 		if err != nil {
 			return err
@@ -113,6 +113,11 @@ func (d *delivery) carry(c credential) error {
 		d.folder += d.child
 	}
 	return nil
+}
+
+// leadsOn reports whether what has the name holds addresses of other things.
+func leadsOn(name string) bool {
+	return strings.HasSuffix(name, ".m3u8") || strings.HasSuffix(name, ".mpd") || name == playbackName
 }
 
 // carrier tells the rewriting of a document about this delivery.
@@ -128,6 +133,8 @@ func (d *delivery) serve(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case d.name == playbackName:
 			return d.playback(w, r)
+		case d.name == originalName:
+			return d.original(w, r)
 		case thumbnailTypes[d.name] != "":
 			return d.thumbnail(w, r)
 		}
@@ -266,13 +273,18 @@ func (d *delivery) shared() bool {
 	return d.grant.Anonymous && pk != nil && len(pk.Hosts) == 0 && len(pk.IPs) == 0 && pk.NotAfter == nil
 }
 
+// control says who may keep bytes and for how long. What has an address of its
+// own, without a prefix, may be replaced at any time, and what is shown early
+// withdrawn.
 func (d *delivery) control(obj Object) string {
 	switch {
 	case d.shared() && obj.Early:
 		return earlyControl(obj)
+	case d.shared() && d.entry:
+		return entryControl
 	case d.shared():
 		return publicControl
-	case obj.Early:
+	case d.entry || obj.Early:
 		return privateShortControl
 	}
 	return privateControl

@@ -26,9 +26,6 @@ type AudioOptions struct {
 	AudioOnly bool `json:"audio_only,omitempty"`
 }
 
-// soundAlone says whether a last variant has no pictures.
-func (o Options) soundAlone() bool { return o.Audio != nil && o.Audio.AudioOnly }
-
 // checkAudio looks at options.audio.
 func (o Options) checkAudio(bad func(string, ...any) error) error {
 	if o.Audio == nil {
@@ -71,17 +68,20 @@ func withSurround(stereo []AudioPlan, tracks []AudioSource, o *AudioOptions) []A
 	return all
 }
 
-// kbits is the bit rate that a track is encoded with, in kbit/s.
-func (t AudioPlan) kbits() int {
-	if t.Channels > 2 {
+// audioArgs encode a track.
+func audioArgs(t AudioPlan) []string {
+	return []string{"-c:a", t.Codec, "-b:a", fmt.Sprintf("%dk", t.rate()), "-ac", fmt.Sprint(t.Channels), "-ar", "48000"}
+}
+
+// rate is the bit rate that a track is encoded at, in kbit/s.
+func (t AudioPlan) rate() int {
+	switch {
+	case t.BitRate > 0:
+		return t.BitRate
+	case t.Channels > 2:
 		return 384
 	}
 	return 128
-}
-
-// audioArgs encode a track.
-func audioArgs(t AudioPlan) []string {
-	return []string{"-c:a", t.Codec, "-b:a", fmt.Sprintf("%dk", t.kbits()), "-ac", fmt.Sprint(t.Channels), "-ar", "48000"}
 }
 
 // layout is how loudness is measured and changed: as it will be played.

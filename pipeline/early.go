@@ -207,7 +207,7 @@ func (e *early) begin(output string) (out []EarlyObject) {
 			audio = append(audio, r.Audio.alternative(uri, said.codec, said.channels, r.promise(e.a.plan)))
 		}
 	}
-	master := multivariantPlaylist(variants, audio, e.a.req.Options.soundAlone())
+	master := e.a.req.Options.multivariant(variants, audio)
 	if e.a.req.Options.protectionOf(output, e.a.req.Keys[output]) != nil {
 		eme := withSessionKeys(multivariantEME(master), e.keys[output+"/"+playlistEME])
 		out = append(out, earlyDocument(masterEME, eme, false))
@@ -224,7 +224,7 @@ func (r *rendition) promise(p Plan) trackBits {
 	if r.Video != nil {
 		kbits = float64(r.Video.Rung.MaxRate) * (p.SegmentSeconds + 2) / p.SegmentSeconds
 	} else {
-		kbits = float64(r.Audio.kbits())
+		kbits = float64(r.Audio.rate())
 	}
 	return trackBits{Peak: int64(math.Ceil(1200 * kbits))}
 }

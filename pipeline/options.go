@@ -43,6 +43,8 @@ type Options struct {
 	// EarlyPublish shows segments while the encode runs, before the verify gate
 	// has seen the whole: see Request.Show, which does it.
 	EarlyPublish bool `json:"early_publish,omitempty"`
+	// BitRates ask for a presentation of sound alone: those of AAC-LC, in kbit/s.
+	BitRates []int `json:"bit_rates,omitempty"`
 }
 
 // DefaultOptions returns what an empty options object means.
@@ -84,6 +86,9 @@ func (o Options) Validate() error {
 		return err
 	}
 	if err := o.checkAudio(bad); err != nil {
+		return err
+	}
+	if err := o.checkSound(bad); err != nil {
 		return err
 	}
 	switch o.Passthrough {
@@ -145,6 +150,7 @@ func (o Options) Canonical() Options {
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
 	o.Audio = canonicalAudio(o.Audio)
+	o.BitRates = canonicalRates(o.BitRates)
 	o.Codecs = canonicalCodecs(o.Codecs)
 	if o.Passthrough == PassthroughAuto {
 		o.Passthrough = ""

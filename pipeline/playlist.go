@@ -154,6 +154,7 @@ type alternative struct {
 	URI, Name, Language, Codec string
 	Default                    bool
 	Channels                   int
+	Rate                       int // kbit/s that it was encoded at
 	Bits                       trackBits
 }
 
@@ -163,8 +164,17 @@ func (v *VideoPlan) variant(uri, codec string, bits trackBits) variant {
 
 func (t *AudioPlan) alternative(uri, codec string, channels int, bits trackBits) alternative {
 	return alternative{
-		URI: uri, Name: t.Name, Language: t.Language, Codec: codec, Default: t.Default, Channels: channels, Bits: bits,
+		URI: uri, Name: t.Name, Language: t.Language, Codec: codec, Default: t.Default,
+		Channels: channels, Rate: t.rate(), Bits: bits,
 	}
+}
+
+// multivariant writes the playlist of what was asked for.
+func (o Options) multivariant(variants []variant, audio []alternative) []byte {
+	if o.SoundOnly() {
+		return soundPlaylist(audio)
+	}
+	return multivariantPlaylist(variants, audio, o.Audio != nil && o.Audio.AudioOnly)
 }
 
 // multivariantPlaylist writes the playlist that a player opens first
@@ -194,8 +204,7 @@ func multivariantPlaylist(variants []variant, audio []alternative, soundAlone bo
 		}
 	}
 	if g := groups[0]; soundAlone && len(g.Members) > 0 {
-		peak, average := g.rates()
-		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:%s,CODECS=%q,AUDIO=%q\n%s\n", bandwidth(peak, average), g.codecs(), g.ID, g.first().URI)
+		writeSoundVariant(&out, g)
 	}
 	for _, v := range variants {
 		if v.IFrames.Bytes > 0 {

@@ -81,7 +81,7 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
 		})
 	}
-	return multivariantPlaylist(variants, audio, a.req.Options.soundAlone())
+	return a.req.Options.multivariant(variants, audio)
 }
 
 // checkInventory compares what the store lists with what was uploaded: names,

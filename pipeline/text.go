@@ -18,10 +18,13 @@ import (
 // TextKind is the kind of both in asset_parts.
 const TextKind = "text"
 
-// Film says what text tracks are cut to.
+// Film is what is published of an asset, as far as its parts must know.
 type Film struct {
 	Length time.Duration // of the publication; 0: there is none
 	From   time.Duration // of the source that is the film's beginning
+	Prefix string        // of its objects; empty: there is none
+
+	Encrypted bool
 }
 
 // Text is a track that comes beside the source. The JSON names are what job

@@ -102,6 +102,7 @@ type Pipeline interface {
 type Keys interface {
 	Issue(context.Context, keystore.Request) (keystore.Key, error)
 	Get(ctx context.Context, hash string, kid cenc.KID) (keystore.Key, error)
+	Served(ctx context.Context, hash string, kid *cenc.KID) (keystore.Key, error)
 	Activator
 }
 

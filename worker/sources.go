@@ -66,6 +66,30 @@ func planSourceRemoval(ctx context.Context, tx pgx.Tx, jobID, etag string) error
 	return nil
 }
 
+// PublishedSource gives the source of what is published of an asset, and the
+// ETags under which it was found to have the asset's SHA-256.
+// ErrPublicationNotFound.
+func (s *JobStore) PublishedSource(ctx context.Context, hash string) (source string, etags []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `
+		SELECT j.source, coalesce(array_agg(v.etag) FILTER (WHERE v.etag IS NOT NULL), '{}')
+		FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation JOIN jobs j ON j.id = p.job_id
+		LEFT JOIN verified_sources v ON v.hash = a.hash AND v.source = j.source
+		WHERE a.hash = $1 GROUP BY j.source`, hash).Scan(&source, &etags)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil, ErrPublicationNotFound
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("look for the source of %s: %w", hash, err)
+	}
+	return source, etags, nil
+}
+
+// NeedsSource says whether a request is for something that is made of its
+// source: downloads are made of the published film.
+func (s Submission) NeedsSource() bool { return s.Part == nil || s.Part.Kind != pipeline.StaticKind }
+
 // removeSource removes one source that is due and that no waiting or running
 // job needs. It is the job's until then, however long its time is over.
 func (r *Remover) removeSource(ctx context.Context) (worked bool, err error) {
