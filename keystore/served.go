@@ -114,7 +114,7 @@ func (g *reader) answer(group []*question) {
 }
 
 // Viewers may have published keys until they retire, and pending ones of an
-// attempt while it shows what it has made (migrations, 00014: then nothing of
+// attempt while it shows what it has made (migrations, 00015: then nothing of
 // the asset is published).
 //
 // The arrays come out of a subquery, which hides their length from the planner:

@@ -14,7 +14,7 @@ import (
 )
 
 // Early play. What an attempt shows while it runs belongs to the attempt: the
-// view early_shown (migrations, 00014) has it only while the attempt holds its
+// view early_shown (migrations, 00015) has it only while the attempt holds its
 // job's lease, whoever ends that and however, and a trigger deletes it in the
 // transaction that does. Publish is one of those; in the same transaction the
 // same names become objects of the publication.
