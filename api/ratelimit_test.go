@@ -262,10 +262,10 @@ func TestLocalLimiterIsBounded(t *testing.T) {
 		l.allow("hot", 20_000)
 		l.allow(strconv.Itoa(i), 1)
 	}
-	if len(l.buckets) != 100 || l.recent.Len() != 100 {
-		t.Errorf("%d, %d entries", len(l.buckets), l.recent.Len())
+	if len(l.buckets.entries) != 100 || l.buckets.order.Len() != 100 {
+		t.Errorf("%d, %d entries", len(l.buckets.entries), l.buckets.order.Len())
 	}
-	if _, ok := l.buckets["hot"]; !ok {
+	if _, ok := l.buckets.entries["hot"]; !ok {
 		t.Error("the entry in use was dropped")
 	}
 }

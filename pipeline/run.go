@@ -53,7 +53,11 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	group.Go(func() error {
 		defer func() { _ = progress.Close() }()
 		last := int64(-1)
-		readProgress(progress, func(frame int64) {
+		read := readProgress
+		if len(plan.Video) == 0 {
+			read = readSoundProgress
+		}
+		read(progress, func(frame int64) {
 			if frame != last {
 				a.dog.beat()
 				last = frame

@@ -72,8 +72,12 @@ func (s *Source) clip(c *Clip) error {
 	if end == 0 || end > s.Duration {
 		end = s.Duration
 	}
+	what := "pictures"
+	if s.pictureless() {
+		what = "sound"
+	}
 	if longest := s.Video.Duration; start >= end || longest > 0 && start >= longest {
-		return permanent(CodeOptionsInvalid, fmt.Sprintf("options.clip begins at %s, where the source has no pictures any more", start), nil)
+		return permanent(CodeOptionsInvalid, fmt.Sprintf("options.clip begins at %s, where the source has no %s any more", start, what), nil)
 	}
 	left := func(d time.Duration) time.Duration {
 		if d <= 0 {

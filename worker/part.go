@@ -33,6 +33,8 @@ type PartMaker interface {
 type partKind struct {
 	kind  string // on the wire and in asset_parts
 	field string // of the options of video:full
+	// apart from video:full: it does not ask for it.
+	apart bool
 	// listed parts are several of a kind, and the field is a list that names them.
 	listed bool
 	// byDefault says that video:full makes it unless told otherwise.
@@ -52,10 +54,11 @@ var partKinds = map[string]partKind{
 	TypeStoryboard: {kind: "storyboard", field: "storyboard", byDefault: true, parse: parseStoryboard, load: loadAs[pipeline.Storyboard]},
 	TypeText:       {kind: pipeline.TextKind, field: "text", byDefault: true, afterFilm: true, parse: parseText, load: loadText},
 	TypeStatic:     {kind: pipeline.StaticKind, field: staticField, listed: true, afterFilm: true, parse: parseStatic, load: loadAs[pipeline.Static]},
+	TypeDownload:   {kind: pipeline.StaticKind, field: downloadField, apart: true, afterFilm: true, parse: parseDownload, load: loadAs[pipeline.Download]},
 }
 
 // partOrder is the order in which video:full asks for parts.
-var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText, TypeStatic}
+var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText, TypeStatic, TypeDownload}
 
 func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 	var p P
@@ -129,7 +132,7 @@ func optionsFault(err error, path string) *RequestError {
 func parseFull(r *reader, s *Submission) *RequestError {
 	for _, taskType := range partOrder {
 		kind := partKinds[taskType]
-		if kind.listed {
+		if kind.listed || kind.apart {
 			continue
 		}
 		wanted := kind.byDefault
@@ -164,7 +167,9 @@ func parseFull(r *reader, s *Submission) *RequestError {
 func fullFields() []string {
 	names := []string{"transcode", trackField}
 	for _, taskType := range partOrder {
-		names = append(names, partKinds[taskType].field)
+		if !partKinds[taskType].apart {
+			names = append(names, partKinds[taskType].field)
+		}
 	}
 	return names
 }
@@ -242,6 +247,8 @@ func (s Submission) wireOptions() any {
 		return s.Part.Part
 	case s.Type == TypeFull:
 		return s.fullWire()
+	case s.Type == TypeAudio:
+		return s.soundWire()
 	}
 	return s.Options
 }

@@ -142,7 +142,7 @@ func TestOlderMakingIsSuperseded(t *testing.T) {
 		t.Errorf("the newest is %s", got.State)
 	}
 	again := h.coverAt(1, 4)
-	if _, err := h.store.Retry(t.Context(), older.ID); err != nil { // now it is the newest wish
+	if _, err := h.store.Retry(t.Context(), older.ID, tester); err != nil { // now it is the newest wish
 		t.Fatal(err)
 	}
 	if same := h.coverAt(1, 4); same.ID != again.ID {
@@ -163,11 +163,19 @@ func TestOlderMakingIsSuperseded(t *testing.T) {
 }
 
 // What is taken off does not come back from a job that waits or runs.
-func TestRemovedPartIsNotMade(t *testing.T) {
+func TestRemovedTrackIsNotMade(t *testing.T) {
 	h := newHouse(t)
-	running, queued := h.coverAt(1, 1), h.coverAt(1, 2)
+	track := func(name string) Job {
+		t.Helper()
+		s, err := TextSubmission(fmt.Sprintf("%064x", 1), "in/1.mp4", texttrack.Track{Language: "de", Name: name}, "WEBVTT\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.submit(s)
+	}
+	running, queued := track("a"), track("b")
 	h.begin(running)
-	if gone, err := h.store.RemovePart(t.Context(), running.Hash, "cover", ""); err != nil || !gone {
+	if gone, err := h.store.RemoveTrack(t.Context(), running.Hash, "de", tester); err != nil || !gone {
 		t.Fatal(gone, err)
 	}
 	for _, job := range []Job{running, queued} {
@@ -175,7 +183,7 @@ func TestRemovedPartIsNotMade(t *testing.T) {
 			t.Errorf("%s is %s", got.ID, got.State)
 		}
 	}
-	if gone, err := h.store.RemovePart(t.Context(), running.Hash, "cover", ""); err != nil || gone {
+	if gone, err := h.store.RemoveTrack(t.Context(), running.Hash, "de", tester); err != nil || gone {
 		t.Error(gone, err)
 	}
 }
@@ -209,7 +217,7 @@ func TestCancelLeavesPartsOfOthers(t *testing.T) {
 		job  Job
 		want State
 	}{{one, StateQueued}, {two, StateCancelled}} {
-		if _, _, err := h.store.Cancel(t.Context(), step.job.ID); err != nil {
+		if _, _, err := h.store.Cancel(t.Context(), step.job.ID, tester); err != nil {
 			t.Fatal(err)
 		}
 		if got := h.get(part); got.State != step.want {
@@ -243,13 +251,13 @@ func TestLatePartsEndWithTheirFilm(t *testing.T) {
 	if err := json.Unmarshal([]byte(payload), &last); err != nil || len(last.Data.Parts) != 1 || last.Data.Parts[0].State != "failed" {
 		t.Errorf("the last webhook: %s, %v", payload, err)
 	}
-	if _, err := h.store.Retry(t.Context(), failed.ID); err != nil {
+	if _, err := h.store.Retry(t.Context(), failed.ID, tester); err != nil {
 		t.Fatal(err)
 	}
 	if p := state(failed.ID); p.State != "pending" || p.Error != nil {
 		t.Errorf("part %+v", p)
 	}
-	if _, _, err := h.store.Cancel(t.Context(), failed.ID); err != nil {
+	if _, _, err := h.store.Cancel(t.Context(), failed.ID, tester); err != nil {
 		t.Fatal(err)
 	}
 	if p := state(failed.ID); p.State != "cancelled" || p.Error != nil {
@@ -279,7 +287,7 @@ func TestFailuresOfACopyEncodeAll(t *testing.T) {
 	}
 	c.fail(errPermanent)
 	h.await(job.ID, StateFailed)
-	if _, err := h.store.Retry(t.Context(), job.ID); err != nil {
+	if _, err := h.store.Retry(t.Context(), job.ID, tester); err != nil {
 		t.Fatal(err)
 	}
 	d.Wake()

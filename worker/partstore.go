@@ -130,26 +130,28 @@ func cancelOlder(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 	return nil
 }
 
-// RemovePart takes a part off: nobody finds it any more, the collector removes
-// its objects, and jobs that were to make it are cancelled. False when there is
-// no such part and no such job.
-func (s *JobStore) RemovePart(ctx context.Context, hash, kind, name string) (removed bool, err error) {
+// RemoveTrack takes a text track off: nobody finds it any more, the collector
+// removes its objects, and jobs that were to make it are cancelled. False when
+// there is no such track and no such job.
+func (s *JobStore) RemoveTrack(ctx context.Context, hash, name string, by Origin) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		// First the jobs: one that is publishing this moment has its part there afterwards.
-		ended, err := cancelWhere(ctx, tx, `hash = $1 AND part_kind = $2 AND part_name = $3`, hash, kind, name)
+		ended, err := cancelWhere(ctx, tx, `hash = $1 AND part_kind = $2 AND part_name = $3`, hash, pipeline.TextKind, name)
 		if err != nil {
 			return err
 		}
-		there, err := replacePart(ctx, tx, hash, kind, name)
-		removed = there || len(ended) > 0
-		return err
+		there, err := replacePart(ctx, tx, hash, pipeline.TextKind, name)
+		if gone = err == nil && (there || len(ended) > 0); !gone {
+			return err
+		}
+		return by.record(ctx, tx, actionDeleteTrack, hash, map[string]any{"track": name})
 	})
 	if err != nil {
-		return false, fmt.Errorf("remove part %s of %s: %w", kind, hash, err)
+		return false, fmt.Errorf("remove text track %s of %s: %w", name, hash, err)
 	}
-	return removed, nil
+	return gone, nil
 }
 
 // retirePart takes a replaced part out of the inventory.
@@ -263,7 +265,7 @@ func submitLateParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 func retryParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 	rows, err := tx.Query(ctx, `
 		SELECT j.id FROM job_parts p JOIN jobs j ON j.id = p.job_id
-		WHERE p.parent_id = $1 AND j.state IN ('failed', 'cancelled') AND NOT EXISTS (
+		WHERE p.parent_id = $1 AND j.state IN ('failed', 'cancelled') AND j.error_code <> 'superseded' AND NOT EXISTS (
 			SELECT FROM jobs o WHERE o.request_digest = j.request_digest AND o.state IN ('queued', 'running', 'succeeded')
 			AND o.superseded_at IS NULL AND o.asset_deleted_at IS NULL)
 		ORDER BY p.position`, parentID)
@@ -311,7 +313,7 @@ func (s *JobStore) addParts(ctx context.Context, jobs []Job) error {
 	at := map[string]int{}
 	var ids []string
 	for i, j := range jobs {
-		if j.Type == TypeFull {
+		if j.Type == TypeFull || j.Type == TypeAudio {
 			at[j.ID] = i
 			ids = append(ids, j.ID)
 		}
@@ -363,7 +365,7 @@ func (s *JobStore) verified(ctx context.Context, hash string, source VerifiedSou
 
 // RetryPart queues the newest job of a part again. Errors as of Retry;
 // ErrJobNotFound when nobody asked for the part.
-func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string) (Job, error) {
+func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string, by Origin) (Job, error) {
 	look, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var id string
@@ -376,7 +378,7 @@ func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string) (Job,
 	if err != nil {
 		return Job{}, fmt.Errorf("look for the job of %s: %w", kind, err)
 	}
-	return s.Retry(ctx, id)
+	return s.Retry(ctx, id, by)
 }
 
 // AssetParts lists what was ever asked for beside the film of an asset, as its

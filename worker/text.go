@@ -105,8 +105,12 @@ func trackOf(p pipeline.Part) (pipeline.Text, bool) {
 // named sets the part's name among those of its kind, and lets the job's source
 // be the text where the options name none.
 func (p *PartSubmission) named(source string) {
-	if static, ok := p.Part.(pipeline.Static); ok {
-		p.Name = static.Rung
+	switch part := p.Part.(type) {
+	case pipeline.Static:
+		p.Name = part.Rung
+		return
+	case pipeline.Download:
+		p.Name = part.Format
 		return
 	}
 	t, ok := trackOf(p.Part)
@@ -128,6 +132,17 @@ func TextSubmission(hash, source string, track texttrack.Track, document string)
 	}
 	s := Submission{Hash: hash, Source: source}
 	return s.child(PartSubmission{Type: TypeText, Kind: pipeline.TextKind, Name: t.ID(), Part: t}), nil
+}
+
+// recordTrack puts on record that somebody asks for a text track of a title.
+func recordTrack(ctx context.Context, tx pgx.Tx, sub Submission, job Job) error {
+	if sub.Part == nil {
+		return nil
+	}
+	if _, ok := trackOf(sub.Part.Part); !ok {
+		return nil
+	}
+	return sub.By.record(ctx, tx, actionPutTrack, sub.Hash, map[string]any{"track": sub.Part.Name, "job": job.ID})
 }
 
 // Film gives what parts must know of the film, and the source of what is published.
