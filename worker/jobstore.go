@@ -104,10 +104,18 @@ func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job J
 	defer cancel()
 	for range 3 { // the live job may end between two statements
 		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if err := lockForPolicy(ctx, tx, sub); err != nil {
+				return err
+			}
 			if job, created, err = submitKeyed(ctx, tx, sub, id); err != nil {
 				return err
 			}
-			return applyPolicy(ctx, tx, sub)
+			if created {
+				if err := recordTrack(ctx, tx, sub, job); err != nil {
+					return err
+				}
+			}
+			return applyPolicy(ctx, tx, sub, job.ID)
 		})
 		if !errors.Is(err, errGone) {
 			break

@@ -73,17 +73,24 @@ func replacePart(ctx context.Context, tx pgx.Tx, hash, kind, name string) error 
 	return nil
 }
 
-// RemovePart takes a part off: nobody finds it any more, and the collector
+// RemoveTrack takes a text track off: nobody finds it any more, and the collector
 // removes its objects. False when there is none.
-func (s *JobStore) RemovePart(ctx context.Context, hash, kind, name string) (bool, error) {
+func (s *JobStore) RemoveTrack(ctx context.Context, hash, name string, by Origin) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	tag, err := s.pool.Exec(ctx, `
-		UPDATE asset_parts SET replaced_at = now() WHERE hash = $1 AND kind = $2 AND name = $3 AND replaced_at IS NULL`, hash, kind, name)
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			UPDATE asset_parts SET replaced_at = now() WHERE hash = $1 AND kind = $2 AND name = $3 AND replaced_at IS NULL`,
+			hash, pipeline.TextKind, name)
+		if gone = err == nil && tag.RowsAffected() > 0; !gone {
+			return err
+		}
+		return by.record(ctx, tx, actionDeleteTrack, hash, map[string]any{"track": name})
+	})
 	if err != nil {
-		return false, fmt.Errorf("remove part %s of %s: %w", kind, hash, err)
+		return false, fmt.Errorf("remove text track %s of %s: %w", name, hash, err)
 	}
-	return tag.RowsAffected() > 0, nil
+	return gone, nil
 }
 
 // retirePart takes a replaced part out of the inventory.
@@ -288,7 +295,7 @@ func (s *JobStore) verified(ctx context.Context, hash string, source VerifiedSou
 
 // RetryPart queues the newest job of a part again. Errors as of Retry;
 // ErrJobNotFound when nobody asked for the part.
-func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string) (Job, error) {
+func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string, by Origin) (Job, error) {
 	look, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var id string
@@ -301,7 +308,7 @@ func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string) (Job,
 	if err != nil {
 		return Job{}, fmt.Errorf("look for the job of %s: %w", kind, err)
 	}
-	return s.Retry(ctx, id)
+	return s.Retry(ctx, id, by)
 }
 
 // AssetParts lists what was ever asked for beside the film of an asset, as its

@@ -22,7 +22,7 @@ func (e *DuplicateError) Error() string { return "job " + e.JobID + " stands for
 // it. ErrJobNotFound, ErrNotRetryable; a *DuplicateError, and a *RequestError
 // with CodeEncryptionSealed, CodeCallbackRefused or CodeWebhooksOff as at
 // submission.
-func (s *JobStore) Retry(ctx context.Context, id string) (job Job, err error) {
+func (s *JobStore) Retry(ctx context.Context, id string, by Origin) (job Job, err error) {
 	if !idPattern.MatchString(id) {
 		return Job{}, ErrJobNotFound
 	}
@@ -39,7 +39,7 @@ func (s *JobStore) Retry(ctx context.Context, id string) (job Job, err error) {
 		if bad := s.checkCallback(url); bad != nil {
 			return bad
 		}
-		return nil
+		return by.record(ctx, tx, actionRetry, job.ID, map[string]any{"hash": job.Hash})
 	})
 	if violates(err, "jobs_one_per_request") {
 		return Job{}, s.duplicateOf(ctx, id)

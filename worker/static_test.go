@@ -64,7 +64,7 @@ func TestStaticIsMadeOfTheFilm(t *testing.T) {
 		c.fail(errPermanent)
 	}
 	h.eventually("it fails", func() bool {
-		_, err := h.store.RetryPart(t.Context(), job.Hash, "static", "360p")
+		_, err := h.store.RetryPart(t.Context(), job.Hash, "static", "360p", tester)
 		return err == nil
 	})
 	d.Wake()

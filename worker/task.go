@@ -85,6 +85,9 @@ type Submission struct {
 	// policy and makes no other request: no part of the digest.
 	Private bool
 
+	// By says who asks; no actor: a task on the queue. No part of the digest.
+	By Origin
+
 	// IdempotencyKey stands for the job from now on; empty: none. No part of
 	// the digest.
 	IdempotencyKey string

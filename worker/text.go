@@ -134,6 +134,17 @@ func TextSubmission(hash, source string, track texttrack.Track, document string)
 	return s.child(PartSubmission{Type: TypeText, Kind: pipeline.TextKind, Name: t.ID(), Part: t}), nil
 }
 
+// recordTrack puts on record that somebody asks for a text track of a title.
+func recordTrack(ctx context.Context, tx pgx.Tx, sub Submission, job Job) error {
+	if sub.Part == nil {
+		return nil
+	}
+	if _, ok := trackOf(sub.Part.Part); !ok {
+		return nil
+	}
+	return sub.By.record(ctx, tx, actionPutTrack, sub.Hash, map[string]any{"track": sub.Part.Name, "job": job.ID})
+}
+
 // Film gives what parts must know of the film, and the source of what is published.
 // ErrPublicationNotFound.
 func (s *JobStore) Film(ctx context.Context, hash string) (film pipeline.Film, source string, err error) {

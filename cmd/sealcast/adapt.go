@@ -35,7 +35,7 @@ func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bo
 	if err != nil {
 		return api.Job{}, false, requestProblem(err)
 	}
-	sub.IdempotencyKey = req.IdempotencyKey
+	sub.IdempotencyKey, sub.By = req.IdempotencyKey, callerOrigin(req.By)
 	// A job that is known stays known when its source has gone.
 	known, err := s.store.Known(ctx, sub)
 	if err != nil {
@@ -119,8 +119,8 @@ func (s jobService) Get(ctx context.Context, id string) (api.Job, error) {
 }
 
 // Cancel implements api.JobService.
-func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error) {
-	job, done, err := s.store.Cancel(ctx, id)
+func (s jobService) Cancel(ctx context.Context, id string, by api.Caller) (api.Job, bool, error) {
+	job, done, err := s.store.Cancel(ctx, id, callerOrigin(by))
 	switch {
 	case errors.Is(err, worker.ErrJobNotFound):
 		return api.Job{}, false, api.ErrNotFound
@@ -135,8 +135,8 @@ func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error
 }
 
 // Retry implements api.JobService.
-func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
-	return s.retried(s.store.Retry(ctx, id))
+func (s jobService) Retry(ctx context.Context, id string, by api.Caller) (api.Job, error) {
+	return s.retried(s.store.Retry(ctx, id, callerOrigin(by)))
 }
 
 func (s jobService) retried(job worker.Job, err error) (api.Job, error) {
@@ -182,8 +182,8 @@ func (s jobService) Repackage(ctx context.Context, hash string, by api.Caller) (
 }
 
 // RetryPart implements api.JobService.
-func (s jobService) RetryPart(ctx context.Context, hash, kind, name string) (api.Job, error) {
-	return s.retried(s.store.RetryPart(ctx, hash, kind, name))
+func (s jobService) RetryPart(ctx context.Context, hash, kind, name string, by api.Caller) (api.Job, error) {
+	return s.retried(s.store.RetryPart(ctx, hash, kind, name, callerOrigin(by)))
 }
 
 func conflict(code, detail string) *api.Problem {
@@ -277,7 +277,7 @@ func (a assets) SetPolicy(ctx context.Context, hash string, change api.PolicyCha
 	}
 	found, err := a.store.SetPolicy(ctx, hash, worker.PolicyChange{Private: change.Private, ExternalID: change.ExternalID}, callerOrigin(by))
 	if errors.Is(err, worker.ErrExternalIDTaken) {
-		return api.Asset{}, conflict("external_id_taken", "another asset has this external_id")
+		return api.Asset{}, conflict("external_id_taken", "another asset or a playback key has this name")
 	}
 	return assetForAPI(found), assetError(err)
 }

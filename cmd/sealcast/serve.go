@@ -135,7 +135,7 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	}
 	defer stopMetrics()
 
-	dispatcher := worker.NewDispatcher(worker.DispatcherConfig{Store: p.jobs, Redis: p.redis, Metrics: p.metrics, Log: log})
+	dispatcher := worker.NewDispatcher(worker.DispatcherConfig{Store: p.jobs, Redis: p.redis, Keys: p.keys, Metrics: p.metrics, Log: log})
 	group, ctx := errgroup.WithContext(ctx)
 	start, err := p.prepare(ctx, r, dispatcher)
 	if err != nil {
