@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -66,11 +68,30 @@ func TestDeliveredLicence(t *testing.T) {
 	}
 }
 
+// fakeOriginals has the source of one title.
+type fakeOriginals struct {
+	hash, data string
+	err        error
+	asked      int
+}
+
+func (f *fakeOriginals) Original(_ context.Context, hash string) (Original, error) {
+	if f.asked++; f.err != nil {
+		return Original{}, f.err
+	}
+	if hash != f.hash {
+		return Original{}, ErrNotFound
+	}
+	return Original{Size: int64(len(f.data)), Open: func(_ context.Context, off, n int64) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(f.data[off : off+n])), nil
+	}}, nil
+}
+
 // TestOriginalDownload: the source as it was uploaded, to those who may download,
 // whole and in ranges.
 func TestOriginalDownload(t *testing.T) {
-	rig, gate := newDeliveryRig(t)
-	rig.addPart(hashA, "original", "video/mp4", []byte(segment))
+	source := &fakeOriginals{hash: hashA, data: segment}
+	rig, gate := newDeliveryRig(t, func(cfg *Config) { cfg.Originals = source })
 	of := func(pk string, scopes ...string) string {
 		return "Authorization: Bearer " + gate.mint(t, token.Claims{Subject: pk, Audience: scopes})
 	}
@@ -94,8 +115,17 @@ func TestOriginalDownload(t *testing.T) {
 		}
 	}
 	a := rig.do("GET", "/v1/p/"+pkLoads+"/original", "", of(pkLoads, "d"), "Range: bytes=2-5")
-	if a.StatusCode != http.StatusPartialContent || string(a.body) != segment[2:6] {
+	if a.StatusCode != http.StatusPartialContent || string(a.body) != segment[2:6] || a.Header.Get("Content-Disposition") != "attachment" {
 		t.Errorf("a range: %d %q", a.StatusCode, a.body)
+	}
+	if source.asked != 3 {
+		t.Errorf("the source was looked up %d times, want for the three that may have it", source.asked)
+	}
+	for want, err := range map[int]error{404: ErrNotFound, 503: ErrObjectStore} {
+		source.err = err
+		if a := rig.do("GET", "/v1/p/"+pkLoads+"/original", "", of(pkLoads, "d")); a.StatusCode != want {
+			t.Errorf("%v: %d %s", err, a.StatusCode, a.body)
+		}
 	}
 	if a := rig.do("GET", "/stream/"+hashA+"/original", ""); a.StatusCode == http.StatusOK || string(a.body) == segment {
 		t.Errorf("under the hash, without a token: %d", a.StatusCode)

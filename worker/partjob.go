@@ -22,6 +22,9 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if req.Film, err = a.film(working); err != nil {
 		return err
 	}
+	if a.job.ParentID == "" { // who asks for a film's parts with it says which clip
+		req.Clip = req.Film.Clip
+	}
 	a.part, err = a.w.cfg.Parts.MakePart(working, req)
 	if err != nil {
 		return err
