@@ -404,6 +404,13 @@ func TestAPIKeyScopes(t *testing.T) {
 	create(minter, map[string]any{"scopes": []string{"jobs:read"}}, 403)
 	create(testAPIKey, map[string]any{"scopes": []string{"jobs"}}, 400)
 
+	// Nor for longer than it has it.
+	inAnHour := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	_, short := create(testAPIKey, map[string]any{"scopes": []string{"*"}, "expires_at": inAnHour}, 201)
+	create(short, map[string]any{"scopes": []string{"jobs:read"}}, 403)
+	create(short, map[string]any{"scopes": []string{"jobs:read"}, "expires_at": time.Now().Add(2 * time.Hour).UTC().Format(time.RFC3339)}, 403)
+	create(short, map[string]any{"scopes": []string{"jobs:read"}, "expires_at": inAnHour}, 201)
+
 	// Another environment.
 	g.call(staging, "POST", "/api/playback-keys", map[string]any{"hash": hashA}, 403)
 	g.call(staging, "POST", "/api/playback-keys", map[string]any{"hash": hashA, "environment": "staging", "id": "film-s"}, 403)
@@ -415,6 +422,7 @@ func TestAPIKeyScopes(t *testing.T) {
 	g.call(staging, "GET", "/api/jobs", nil, 403)
 	g.call(staging, "DELETE", "/api/media/"+hashA, nil, 403)
 	g.call(staging, "POST", "/api/revocations", map[string]any{"kind": "all"}, 403)
+	g.call(staging, "GET", "/api/revocations", nil, 403)
 	g.call(staging, "POST", "/api/signing-keys", map[string]any{"environment": "all"}, 403)
 	g.call(staging, "DELETE", "/api/api-keys/"+minterID, nil, 404)
 	create(staging, map[string]any{"scopes": []string{"*"}, "environment": "all"}, 403)

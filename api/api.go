@@ -44,8 +44,9 @@ type Config struct {
 	Tracks       Tracks
 	Publications Publications
 	Objects      Objects
-	Pages        Pages  // nil: no player page, no console
-	Embeds       Embeds // needed with Pages
+	Originals    Originals // nil: sources are no downloads
+	Pages        Pages     // nil: no player page, no console
+	Embeds       Embeds    // needed with Pages
 
 	KeysPerToken  int           // key requests per minute and verified token
 	KeysPerClient int           // key requests per minute and client address
@@ -91,14 +92,14 @@ type JobService interface {
 	GetMany(ctx context.Context, ids []string) ([]Job, error) // those that there are, in any order
 
 	// Cancel ends a queued or running job; done is false if it was cancelled before.
-	Cancel(ctx context.Context, id string) (job Job, done bool, err error)
+	Cancel(ctx context.Context, id string, by Caller) (job Job, done bool, err error)
 	// Retry queues a failed or cancelled job again.
-	Retry(ctx context.Context, id string) (Job, error)
+	Retry(ctx context.Context, id string, by Caller) (Job, error)
 	// Repackage queues a job that makes an asset's next generation with new
 	// content keys, or gives the one that does so already.
 	Repackage(ctx context.Context, hash string, by Caller) (Job, error)
 	// RetryPart does so with the newest job of a part; ErrNotFound when there is none.
-	RetryPart(ctx context.Context, hash, kind, name string) (Job, error)
+	RetryPart(ctx context.Context, hash, kind, name string, by Caller) (Job, error)
 }
 
 // Publications looks published generations up. Nothing there is ErrNotFound.
@@ -150,6 +151,7 @@ type JobRequest struct {
 	Type           string
 	Payload        json.RawMessage
 	IdempotencyKey string // stands for the job from now on; empty: none
+	By             Caller
 }
 
 // Job is what clients see of a job.

@@ -54,6 +54,10 @@ func (s *server) postAPIKey(w http.ResponseWriter, r *http.Request) error {
 			return problem(http.StatusForbidden, "api_key_scope", "the API key lacks a scope that it would give")
 		}
 	}
+	if ends := caller.ExpiresAt; ends != nil && (body.ExpiresAt == nil || body.ExpiresAt.After(*ends)) {
+		return problem(http.StatusForbidden, "api_key_scope", "the API key would give one that outlives it: set expires_at to "+
+			ends.UTC().Format(time.RFC3339)+" at the latest")
+	}
 	k, secret, err := s.Admin.CreateAPIKey(r.Context(), access.APIKey{
 		Label: body.Label, Scopes: body.Scopes, Environment: body.Environment, ExpiresAt: body.ExpiresAt,
 	}, actor(r))

@@ -86,6 +86,9 @@ func bearerToken(header string) (string, bool) {
 // queryHasToken reports whether the query has a parameter that carries a token
 // somewhere in sealcast, with or without a value.
 func queryHasToken(u *url.URL) bool {
+	if u.RawQuery == "" {
+		return false
+	}
 	q := u.Query()
 	return q.Has("token") || q.Has("jwt") || q.Has("access_token")
 }

@@ -107,7 +107,7 @@ func (d *delivery) carry(c credential) error {
 	case c.carrier == access.CarrierPath:
 		d.folder += "t/" + c.token + "/"
 		d.up = ""
-	case c.carrier == access.CarrierQuery:
+	case c.carrier == access.CarrierQuery && leadsOn(d.name):
 		session, err := d.Gate.Session(d.grant)
 		if err != nil {
 			return err
@@ -116,6 +116,11 @@ func (d *delivery) carry(c credential) error {
 		d.folder += d.child
 	}
 	return nil
+}
+
+// leadsOn reports whether what has the name holds addresses of other things.
+func leadsOn(name string) bool {
+	return strings.HasSuffix(name, ".m3u8") || strings.HasSuffix(name, ".mpd") || name == playbackName
 }
 
 // carrier tells the rewriting of a document about this delivery.
@@ -131,6 +136,8 @@ func (d *delivery) serve(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case d.name == playbackName:
 			return d.playback(w, r)
+		case d.name == originalName:
+			return d.original(w, r)
 		case thumbnailTypes[d.name] != "":
 			return d.thumbnail(w, r)
 		}
@@ -269,9 +276,16 @@ func (d *delivery) shared() bool {
 	return d.grant.Anonymous && pk != nil && len(pk.Hosts) == 0 && len(pk.IPs) == 0 && pk.NotAfter == nil
 }
 
+// control says who may keep bytes and for how long. What has an address of its
+// own, without a prefix, may be replaced at any time.
 func (d *delivery) control() string {
-	if d.shared() {
+	switch {
+	case d.shared() && d.entry:
+		return entryControl
+	case d.shared():
 		return publicControl
+	case d.entry:
+		return privateShortControl
 	}
 	return privateControl
 }

@@ -6,15 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"image"
-	_ "image/png"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
-
-	_ "golang.org/x/image/webp"
 
 	"github.com/sealcast/sealcast/internal/access"
 	"github.com/sealcast/sealcast/token"
@@ -269,7 +265,17 @@ func TestPublicPlaybackKey(t *testing.T) {
 	if a := rig.do("GET", base+segmentPath, ""); a.Header.Get("Cache-Control") != publicControl {
 		t.Errorf("a segment: %q", a.Header.Get("Cache-Control"))
 	}
+	// What may be replaced is not kept under its own address.
+	if a := rig.do("GET", base+"poster.jpg", ""); a.Header.Get("Cache-Control") != entryControl {
+		t.Errorf("a cover: %q", a.Header.Get("Cache-Control"))
+	}
+	if a := rig.do("GET", base+testPart+"/poster.jpg", ""); a.Header.Get("Cache-Control") != publicControl {
+		t.Errorf("this cover: %q", a.Header.Get("Cache-Control"))
+	}
 	gate.keys[pkPublic].Hosts = []string{"www.example.com"} // caches cannot check that
+	if a := rig.do("GET", base+"poster.jpg", ""); a.Header.Get("Cache-Control") != privateShortControl {
+		t.Errorf("a cover under a policy: %q", a.Header.Get("Cache-Control"))
+	}
 	if a := rig.do("GET", base+segmentPath, ""); a.Header.Get("Cache-Control") != privateControl {
 		t.Errorf("a segment under a policy: %q", a.Header.Get("Cache-Control"))
 	}
@@ -472,69 +478,6 @@ func TestPlaybackDocument(t *testing.T) {
 	}
 	if strings.Contains(string(a.body), hashA) {
 		t.Error("the hash stands in it")
-	}
-}
-
-func TestThumbnails(t *testing.T) {
-	rig, gate := newDeliveryRig(t)
-	bearer := "Authorization: Bearer " + gate.good(t, pkPrivate)
-	for query, want := range map[string]struct {
-		kind string
-		w, h int
-	}{
-		"thumbnail.jpg":                    {"jpeg", 320, 180},
-		"thumbnail.png?width=64":           {"png", 64, 36},
-		"thumbnail.webp?width=32&time=7":   {"webp", 32, 18},
-		"thumbnail.jpg?time=7.5":           {"jpeg", 160, 90},
-		"thumbnail.jpg?time=99999":         {"jpeg", 160, 90},
-		"thumbnail.jpg?width=1920&time=0":  {"jpeg", 160, 90},
-		"thumbnail.webp?width=16&time=1e3": {"webp", 16, 9},
-	} {
-		a := rig.do("GET", "/v1/p/"+pkPrivate+"/"+query, "", bearer)
-		img, kind, err := image.DecodeConfig(bytes.NewReader(a.body))
-		if a.StatusCode != 200 || err != nil || kind != want.kind || img.Width != want.w || img.Height != want.h {
-			t.Errorf("%s: %d %s %dx%d %v", query, a.StatusCode, kind, img.Width, img.Height, err)
-			continue
-		}
-		before, _ := rig.store.counts()
-		if b := rig.do("GET", "/v1/p/"+pkPrivate+"/"+query, "", bearer, "If-None-Match: "+a.Header.Get("ETag")); b.StatusCode != 304 {
-			t.Errorf("%s again: %d", query, b.StatusCode)
-		}
-		if after, _ := rig.store.counts(); !strings.Contains(query, "time") && after != before {
-			t.Errorf("%s again: made again", query)
-		}
-	}
-	for _, query := range []string{"width=15", "width=1921", "width=x", "width=1&width=2", "time=-1", "time=x", "time=NaN", "time=Inf", "x=1", "%zz"} {
-		if a := rig.do("GET", "/v1/p/"+pkPrivate+"/thumbnail.jpg?"+query, "", bearer); a.StatusCode != 400 {
-			t.Errorf("%s: %d", query, a.StatusCode)
-		}
-	}
-	// Without a storyboard it is the poster, without both nothing.
-	delete(rig.pubs.objects, objectKey(hashA, testPart, "storyboard.vtt"))
-	if a := rig.do("GET", "/v1/p/"+pkPrivate+"/thumbnail.png?time=7", "", bearer); a.StatusCode != 200 {
-		t.Errorf("no storyboard: %d", a.StatusCode)
-	}
-	delete(rig.pubs.objects, objectKey(hashA, testPart, "poster.jpg"))
-	delete(rig.pubs.objects, objectKey(hashA, testPrefix, "poster.jpg"))
-	if a := rig.do("GET", "/v1/p/"+pkPrivate+"/thumbnail.png", "", bearer); a.StatusCode != 404 {
-		t.Errorf("no picture: %d", a.StatusCode)
-	}
-}
-
-func TestTileAt(t *testing.T) {
-	for at, x := range map[float64]int{0: 0, 4.999: 0, 5: 160, 9: 160, 100: 160} {
-		name, crop, ok := tileAt([]byte(storyboardVTT), at)
-		if !ok || name != "storyboard-0.jpg" || crop != image.Rect(x, 0, x+160, 90) {
-			t.Errorf("%v: %s %v %v", at, name, crop, ok)
-		}
-	}
-	for _, bad := range []string{"", "WEBVTT", "00:00.000 --> 00:01.000\n../x.jpg#xywh=0,0,1,1\n", "00:00.000 --> 00:01.000\nmaster.m3u8#xywh=0,0,1,1\n", "storyboard-0.jpg#xywh=0,0,1,1\n"} {
-		if name, _, ok := tileAt([]byte(bad), 0); ok {
-			t.Errorf("%q gives %s", bad, name)
-		}
-	}
-	if got := cueSeconds("01:02:03.500"); got != 3723.5 {
-		t.Error(got)
 	}
 }
 

@@ -11,7 +11,7 @@ func (s *server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 	if !jobIDPattern.MatchString(id) {
 		return s.jobError(r, ErrNotFound)
 	}
-	job, done, err := s.Jobs.Cancel(r.Context(), id)
+	job, done, err := s.Jobs.Cancel(r.Context(), id, callerOf(r))
 	if err != nil {
 		return s.jobError(r, err)
 	}
@@ -28,7 +28,7 @@ func (s *server) retryJob(w http.ResponseWriter, r *http.Request) error {
 	if !jobIDPattern.MatchString(id) {
 		return s.jobError(r, ErrNotFound)
 	}
-	job, err := s.Jobs.Retry(r.Context(), id)
+	job, err := s.Jobs.Retry(r.Context(), id, callerOf(r))
 	if err != nil {
 		return s.jobError(r, err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Cancel and Retry follow what worker.JobStore does, as far as clients see it.
-func (f *fakeJobs) Cancel(ctx context.Context, id string) (Job, bool, error) {
+func (f *fakeJobs) Cancel(ctx context.Context, id string, _ Caller) (Job, bool, error) {
 	job, err := f.Get(ctx, id)
 	switch {
 	case err != nil:
@@ -26,7 +26,7 @@ func (f *fakeJobs) Cancel(ctx context.Context, id string) (Job, bool, error) {
 	return job, true, nil
 }
 
-func (f *fakeJobs) Retry(ctx context.Context, id string) (Job, error) {
+func (f *fakeJobs) Retry(ctx context.Context, id string, _ Caller) (Job, error) {
 	job, err := f.Get(ctx, id)
 	switch {
 	case err != nil:
@@ -39,8 +39,8 @@ func (f *fakeJobs) Retry(ctx context.Context, id string) (Job, error) {
 	return job, nil
 }
 
-func (f *fakeJobs) RetryPart(ctx context.Context, _, kind, name string) (Job, error) {
-	return f.Retry(ctx, kind+name)
+func (f *fakeJobs) RetryPart(ctx context.Context, _, kind, name string, by Caller) (Job, error) {
+	return f.Retry(ctx, kind+name, by)
 }
 
 func TestCancelAndRetryJob(t *testing.T) {

@@ -35,6 +35,7 @@ func (s *server) postJob(w http.ResponseWriter, r *http.Request) error {
 	if req.IdempotencyKey, err = idempotencyKey(r.Header); err != nil {
 		return err
 	}
+	req.By = callerOf(r)
 	job, _, err := s.Jobs.Submit(r.Context(), req)
 	if err != nil {
 		return s.jobError(r, err)

@@ -71,6 +71,9 @@ func (s *server) viewerKey(r *http.Request, hash string, kid *cenc.KID) (keystor
 
 // kidOf reads ?kid=. A value that names no key, or two, is no key.
 func kidOf(u *url.URL) (*cenc.KID, error) {
+	if u.RawQuery == "" {
+		return nil, nil
+	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return nil, keystore.ErrNotFound
@@ -101,17 +104,20 @@ func limitSubject(g access.Grant) string {
 	return "token:" + g.ID
 }
 
-// limitKeys counts the request against what the token says and against the
-// client address, never against text that nobody verified.
-func (s *server) limitKeys(r *http.Request) error {
+// limitKeys counts a request for a key against what the token says and against
+// the client address, never against text that nobody verified.
+func (s *server) limitKeys(r *http.Request) error { return s.limit(r, "") }
+
+// limit counts a request of a kind: those of one kind leave the others alone.
+func (s *server) limit(r *http.Request, kind string) error {
 	x := exchangeOf(r)
 	type limit struct {
 		key       string
 		perMinute int
 	}
-	limits := []limit{{"client:" + limitKey(x.client), s.KeysPerClient}}
+	limits := []limit{{kind + "client:" + limitKey(x.client), s.KeysPerClient}}
 	if !x.grant.Anonymous { // viewers of a public playback key have nothing in common
-		limits = append(limits, limit{limitSubject(x.grant), s.KeysPerToken})
+		limits = append(limits, limit{kind + limitSubject(x.grant), s.KeysPerToken})
 	}
 	for _, l := range limits {
 		if ok, after := s.limiter.allow(r.Context(), l.key, l.perMinute); !ok {

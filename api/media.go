@@ -77,8 +77,8 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if obj.Private {
-		return notFound()
+	if obj.Private || obj.Kind == kindStatic && obj.Encrypted {
+		return notFound() // downloads of an encrypted title lie under its playback keys alone
 	}
 	c := content{
 		size: obj.Size, contentType: obj.ContentType, cacheControl: objectControl, etag: etag(obj.SHA256),
@@ -232,13 +232,13 @@ func (s *server) lookupError(r *http.Request, err error, missing *Problem) error
 // that everybody may have them.
 var publicParts = map[string]bool{"text": true}
 
+// kindStatic is the kind of downloads.
+const kindStatic = "static"
+
 // scopeOf is what a token must allow for an object that not everybody may have.
 func scopeOf(obj Object) byte {
-	switch obj.Kind {
-	case "storyboard":
+	if obj.Kind == "storyboard" {
 		return token.ScopeStoryboard
-	case "static", "original":
-		return token.ScopeDownload
 	}
 	return token.ScopePoster
 }

@@ -12,12 +12,8 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealcast/sealcast/internal/access"
 )
@@ -38,6 +34,8 @@ type exchange struct {
 	grant   access.Grant
 	caller  access.APIKey // of an administrator
 	refuse  refusals      // how the route refuses tokens
+
+	givesKeys bool // the route hands out keys
 }
 
 type exchangeKey struct{}
@@ -121,18 +119,15 @@ func (s *server) finish(r *http.Request, x *exchange, start time.Time, caught an
 
 func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	method := r.Method
-	if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, method) {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	default:
 		method = "other"
 	}
 	if x.status == 0 {
 		x.status = http.StatusOK
 	}
-	status := strconv.Itoa(x.status)
-	s.metrics.requests.WithLabelValues(x.pattern, method, status).Inc()
-	if (x.pattern == keyPath || x.pattern == licencePath) && method != "OPTIONS" {
-		s.metrics.keyRequests.WithLabelValues(status).Inc()
-		s.metrics.keySeconds.Observe(took.Seconds())
-	}
+	s.metrics.answered(answerLabels{x.pattern, method, x.status, x.givesKeys}, took)
 	level := slog.LevelInfo
 	switch {
 	case x.status >= 500, x.cause != nil:
@@ -140,12 +135,12 @@ func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	case x.pattern == "/healthz" || x.pattern == "/readyz":
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 11),
 		slog.String("request_id", x.id), slog.String("client", x.client.String()),
 		slog.String("method", method), slog.String("pattern", x.pattern),
 		slog.Int("status", x.status), slog.Int64("bytes", x.bytes),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
-	}
+	)
 	if x.hash != "" {
 		attrs = append(attrs, slog.String("hash", x.hash))
 	}
@@ -181,7 +176,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 			return
 		}
 		x := exchangeOf(r)
-		x.pattern, x.refuse = routes[0].path, routes[0].refuse
+		x.pattern, x.refuse, x.givesKeys = routes[0].path, routes[0].refuse, routes[0].secret && routes[0].path != sessionPath
 		if hash := r.PathValue("hash"); isHash(hash) {
 			x.hash = hash
 		}
@@ -242,18 +237,21 @@ const writeGrace = 10 * time.Second // to write the answer after the handler's o
 // cleanPath refuses dot segments, empty segments and encoded separators, which
 // http.ServeMux would redirect or hand decoded to PathValue.
 func cleanPath(u *url.URL) bool {
-	escaped := strings.ToLower(u.EscapedPath())
 	if !strings.HasPrefix(u.Path, "/") || strings.ContainsAny(u.Path, "\\\x00") {
 		return false
 	}
-	for _, encoded := range []string{"%2f", "%2e", "%5c"} {
-		if strings.Contains(escaped, encoded) {
-			return false
+	if u.RawPath != "" { // else it is the plain encoding of Path, which encodes neither of these
+		escaped := strings.ToLower(u.EscapedPath())
+		for _, encoded := range []string{"%2f", "%2e", "%5c"} {
+			if strings.Contains(escaped, encoded) {
+				return false
+			}
 		}
 	}
-	segments := strings.Split(u.Path[1:], "/")
-	for i, segment := range segments {
-		if segment == "." || segment == ".." || (segment == "" && i < len(segments)-1) {
+	for rest, more := u.Path[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		if segment == "." || segment == ".." || (segment == "" && more) {
 			return false
 		}
 	}
@@ -275,57 +273,4 @@ func requestID(given string, trusted bool) string {
 // isHash reports whether s is an asset's hash: 64 lower-case hex digits.
 func isHash(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
-}
-
-// metrics of the package. Labels are closed sets.
-type metrics struct {
-	requests    *prometheus.CounterVec // pattern, method, status
-	keyRequests *prometheus.CounterVec // status
-	keySeconds  prometheus.Histogram
-	dependency  *prometheus.CounterVec // dependency
-	streams     prometheus.Gauge
-}
-
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealcast_http_requests_total", Help: "HTTP requests by route pattern, method and status.",
-		}, []string{"pattern", "method", "status"}),
-		keyRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealcast_key_requests_total", Help: "Content key requests by status.",
-		}, []string{"status"}),
-		keySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "sealcast_key_request_duration_seconds", Help: "Time to answer a content key request.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2},
-		}),
-		dependency: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealcast_api_dependency_errors_total", Help: "Errors of what the API depends on.",
-		}, []string{"dependency"}),
-		streams: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sealcast_event_streams", Help: "Event streams of jobs that are open.",
-		}),
-	}
-	for _, name := range []string{depPostgres, depRedis, depObjects} {
-		m.dependency.WithLabelValues(name)
-	}
-	for _, c := range []prometheus.Collector{m.requests, m.keyRequests, m.keySeconds, m.dependency, m.streams} {
-		if err := reg.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
-}
-
-// The dependencies, as labels.
-const (
-	depPostgres = "postgres"
-	depRedis    = "redis"
-	depObjects  = "s3"
-)
-
-// failed counts an error of a dependency, unless the client went away.
-func (m *metrics) failed(r *http.Request, dependency string) {
-	if r.Context().Err() != context.Canceled { //nolint:errorlint // Err gives the bare value
-		m.dependency.WithLabelValues(dependency).Inc()
-	}
 }

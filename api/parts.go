@@ -38,7 +38,7 @@ func (s *server) retryPart(w http.ResponseWriter, r *http.Request) error {
 	if !isHash(hash) || !partKindPattern.MatchString(kind) || !partNamePattern.MatchString(name) {
 		return unknown
 	}
-	job, err := s.Jobs.RetryPart(r.Context(), hash, kind, name)
+	job, err := s.Jobs.RetryPart(r.Context(), hash, kind, name, callerOf(r))
 	if errors.Is(err, ErrNotFound) {
 		return unknown
 	}

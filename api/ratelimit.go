@@ -1,7 +1,6 @@
 package api
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,15 +16,16 @@ import (
 const (
 	limitPatience = 200 * time.Millisecond // how long a key request waits for Redis
 	limitCooldown = time.Second            // how long Redis is left alone after it failed
-	maxLocal      = 10_000                 // entries of the local limiter, some 200 bytes each
+	maxLocal      = 10_000                 // keys whose state a process keeps, some 300 bytes each
 	limitPrefix   = "sealcast:key:"
 )
 
-// limiter limits by key, in Redis for all processes together. While Redis is
-// away every process limits by itself: the limits become neither open nor an
-// error.
+// limiter limits by key, in Redis for all processes together, which it asks less
+// often the more is left of a limit: see leases. While Redis is away every
+// process limits by itself: the limits become neither open nor an error.
 type limiter struct {
 	shared    *redis_rate.Limiter // nil: local only
+	leases    *leases
 	local     *localLimiter
 	awayUntil atomic.Int64 // Unix nanoseconds; 0: Redis answers
 	metrics   *metrics
@@ -33,7 +33,7 @@ type limiter struct {
 }
 
 func newLimiter(client *redis.Client, m *metrics, log *slog.Logger) *limiter {
-	l := &limiter{local: newLocalLimiter(maxLocal), metrics: m, log: log}
+	l := &limiter{leases: newLeases(maxLocal), local: newLocalLimiter(maxLocal), metrics: m, log: log}
 	if client != nil {
 		l.shared = redis_rate.NewLimiter(client)
 	}
@@ -43,10 +43,23 @@ func newLimiter(client *redis.Client, m *metrics, log *slog.Logger) *limiter {
 // allow counts one event. When it refuses it says after what time the next
 // one would pass.
 func (l *limiter) allow(ctx context.Context, key string, perMinute int) (bool, time.Duration) {
-	if l.shared == nil || !l.tryRedis() {
+	if l.shared == nil {
 		return l.local.allow(key, perMinute)
 	}
-	res, err := l.askRedis(ctx, key, perMinute)
+	now := time.Now()
+	if l.leases.grant(key, now) {
+		return true, 0
+	}
+	if !l.tryRedis() {
+		return l.local.allow(key, perMinute)
+	}
+	owed := l.leases.settle(key, now)
+	res, err := l.askRedis(ctx, key, perMinute, min(owed+1, perMinute))
+	if err == nil && res.Allowed > 0 {
+		l.leases.paid(key, owed, res.Remaining, now)
+	} else {
+		l.leases.unpaid(key, owed)
+	}
 	switch {
 	case err == nil:
 		if l.awayUntil.Swap(0) != 0 {
@@ -72,9 +85,9 @@ func (l *limiter) tryRedis() bool {
 	return now.UnixNano() >= until && l.awayUntil.CompareAndSwap(until, now.Add(limitCooldown).UnixNano())
 }
 
-// askRedis waits for limitPatience, whatever timeouts and retries the client
+// askRedis counts n events, all or none. It waits for limitPatience, whatever timeouts and retries the client
 // has: those end the goroutine that is left behind.
-func (l *limiter) askRedis(ctx context.Context, key string, perMinute int) (*redis_rate.Result, error) {
+func (l *limiter) askRedis(ctx context.Context, key string, perMinute, n int) (*redis_rate.Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limitPatience, errors.New("redis did not answer in time"))
 	type answer struct {
 		res *redis_rate.Result
@@ -83,7 +96,7 @@ func (l *limiter) askRedis(ctx context.Context, key string, perMinute int) (*red
 	ch := make(chan answer, 1)
 	go func() {
 		defer cancel()
-		res, err := l.shared.Allow(ctx, limitPrefix+key, redis_rate.PerMinute(perMinute))
+		res, err := l.shared.AllowN(ctx, limitPrefix+key, redis_rate.PerMinute(perMinute), n)
 		ch <- answer{res, err}
 	}()
 	select {
@@ -102,18 +115,11 @@ func (l *limiter) askRedis(ctx context.Context, key string, perMinute int) (*red
 // localLimiter keeps the most recently used token buckets.
 type localLimiter struct {
 	mu      sync.Mutex
-	most    int
-	buckets map[string]*list.Element
-	recent  *list.List // of *bucket, most recent first
-}
-
-type bucket struct {
-	key string
-	lim *rate.Limiter
+	buckets *recent[*rate.Limiter]
 }
 
 func newLocalLimiter(most int) *localLimiter {
-	return &localLimiter{most: most, buckets: map[string]*list.Element{}, recent: list.New()}
+	return &localLimiter{buckets: newRecent[*rate.Limiter](most)}
 }
 
 func (l *localLimiter) allow(key string, perMinute int) (bool, time.Duration) {
@@ -129,15 +135,9 @@ func (l *localLimiter) allow(key string, perMinute int) (bool, time.Duration) {
 func (l *localLimiter) bucket(key string, perMinute int) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, ok := l.buckets[key]; ok {
-		l.recent.MoveToFront(e)
-		return e.Value.(*bucket).lim
+	b, known := l.buckets.get(key)
+	if !known {
+		*b = rate.NewLimiter(rate.Limit(float64(perMinute)/60), perMinute)
 	}
-	if l.recent.Len() >= l.most {
-		oldest := l.recent.Back()
-		delete(l.buckets, l.recent.Remove(oldest).(*bucket).key)
-	}
-	lim := rate.NewLimiter(rate.Limit(float64(perMinute)/60), perMinute)
-	l.buckets[key] = l.recent.PushFront(&bucket{key, lim})
-	return lim
+	return *b
 }

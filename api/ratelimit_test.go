@@ -94,7 +94,7 @@ func TestLimitsAreSharedThroughRedis(t *testing.T) {
 	if got := keyStatuses(two, 1, func(int) string { return another }); got[200] != 1 {
 		t.Errorf("another token: %v", got)
 	}
-	if n := client.Keys(t.Context(), "*sealcast:key:*").Val(); len(n) != 3 {
+	if n := client.Keys(t.Context(), "*sealcast:key:*").Val(); len(n) != 4 { // a client, two tokens, and the refusals of one
 		t.Errorf("keys in Redis: %q", n)
 	}
 }
@@ -262,10 +262,10 @@ func TestLocalLimiterIsBounded(t *testing.T) {
 		l.allow("hot", 20_000)
 		l.allow(strconv.Itoa(i), 1)
 	}
-	if len(l.buckets) != 100 || l.recent.Len() != 100 {
-		t.Errorf("%d, %d entries", len(l.buckets), l.recent.Len())
+	if len(l.buckets.entries) != 100 || l.buckets.order.Len() != 100 {
+		t.Errorf("%d, %d entries", len(l.buckets.entries), l.buckets.order.Len())
 	}
-	if _, ok := l.buckets["hot"]; !ok {
+	if _, ok := l.buckets.entries["hot"]; !ok {
 		t.Error("the entry in use was dropped")
 	}
 }

@@ -60,5 +60,13 @@ func (s *server) refused(r *http.Request, err error) {
 	if a.Hash == "" {
 		a.Hash = "unknown"
 	}
+	if ok, _ := s.limiter.allow(r.Context(), "refused:"+a.Token, s.KeysPerToken); !ok {
+		// It asks for whatever comes to its mind: that is counted, as one thing.
+		a.Hash, a.KID, a.Client = manyTitles, "", limitKey(x.client)
+	}
 	_ = s.Audit.Record(a, x.id)
 }
+
+// manyTitles stands for the titles of a token that is refused too often for
+// each of its requests to have an entry.
+const manyTitles = "many"

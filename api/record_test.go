@@ -98,3 +98,22 @@ func TestNoKeyWithoutRecord(t *testing.T) {
 		t.Errorf("a refusal: %d", a.StatusCode)
 	}
 }
+
+// A token that is refused again and again, for a title of its own each time,
+// has entries up to its limit and then one that counts.
+func TestRefusalsFillNoTable(t *testing.T) {
+	rig := newRig(t, func(cfg *Config) { cfg.KeysPerToken = 5 })
+	expired := "Authorization: Bearer " + rig.mint(token.Claims{Hash: hashA, ExpiresAt: time.Now().Add(-time.Minute)})
+	for i := range 50 {
+		if a := rig.do("GET", fmt.Sprintf("/api/key/%064x", i+1), "", expired); a.StatusCode != http.StatusForbidden {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+	}
+	kinds := map[audit.Access]int{}
+	for _, a := range rig.audit.list {
+		kinds[a]++
+	}
+	if len(rig.audit.list) != 50 || len(kinds) > 7 {
+		t.Errorf("%d refusals on record in %d entries", len(rig.audit.list), len(kinds))
+	}
+}

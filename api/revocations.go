@@ -67,6 +67,9 @@ func (s *server) postRevocation(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listRevocations(w http.ResponseWriter, r *http.Request) error {
+	if err := everywhere(r); err != nil {
+		return err
+	}
 	_, after, limit, err := page(r.URL.RawQuery)
 	if err != nil {
 		return err

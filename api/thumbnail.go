@@ -70,7 +70,7 @@ func (d *delivery) thumbnail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := d.limitKeys(r); err != nil {
+	if err := d.limit(r, "thumbnail:"); err != nil {
 		return err
 	}
 	prefix, obj, crop, err := d.picture(r, q.at)

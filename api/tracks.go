@@ -28,9 +28,9 @@ const (
 type Tracks interface {
 	// PutTrack asks for a track of a text that was checked. ErrNotFound when the
 	// title is not published.
-	PutTrack(ctx context.Context, hash string, track texttrack.Track, document string) (Job, error)
+	PutTrack(ctx context.Context, hash string, track texttrack.Track, document string, by Caller) (Job, error)
 	// DeleteTrack takes one off; ErrNotFound when there is none beside the source.
-	DeleteTrack(ctx context.Context, hash, id string) error
+	DeleteTrack(ctx context.Context, hash, id string, by Caller) error
 }
 
 // trackFacts are the facts of parts of the kind text.
@@ -186,9 +186,9 @@ func (s *server) putTrack(w http.ResponseWriter, r *http.Request) error {
 	}
 	var job Job
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/json" {
-		job, err = s.putTrackSource(r.Context(), hash, track, body)
+		job, err = s.putTrackSource(r, hash, track, body)
 	} else {
-		job, err = s.putTrackText(r.Context(), hash, track, body)
+		job, err = s.putTrackText(r, hash, track, body)
 	}
 	if err != nil {
 		return s.jobError(r, err)
@@ -237,7 +237,7 @@ func trackOf(r *http.Request) (texttrack.Track, error) {
 	return t, nil
 }
 
-func (s *server) putTrackText(ctx context.Context, hash string, track texttrack.Track, body []byte) (Job, error) {
+func (s *server) putTrackText(r *http.Request, hash string, track texttrack.Track, body []byte) (Job, error) {
 	doc, err := texttrack.Parse(body)
 	var bad *texttrack.Error
 	if errors.As(err, &bad) {
@@ -250,10 +250,10 @@ func (s *server) putTrackText(ctx context.Context, hash string, track texttrack.
 	if err != nil {
 		return Job{}, internalError(err)
 	}
-	return s.Tracks.PutTrack(ctx, hash, track, string(texttrack.Whole(doc.Cues)))
+	return s.Tracks.PutTrack(r.Context(), hash, track, string(texttrack.Whole(doc.Cues)), callerOf(r))
 }
 
-func (s *server) putTrackSource(ctx context.Context, hash string, track texttrack.Track, body []byte) (Job, error) {
+func (s *server) putTrackSource(r *http.Request, hash string, track texttrack.Track, body []byte) (Job, error) {
 	var wire struct {
 		Source string `json:"source"`
 	}
@@ -266,7 +266,7 @@ func (s *server) putTrackSource(ctx context.Context, hash string, track texttrac
 	if err != nil {
 		return Job{}, internalError(err)
 	}
-	job, _, err := s.Jobs.Submit(ctx, JobRequest{Type: "video:text", Payload: payload})
+	job, _, err := s.Jobs.Submit(r.Context(), JobRequest{Type: "video:text", Payload: payload, By: callerOf(r)})
 	return job, err
 }
 
@@ -278,7 +278,7 @@ func (s *server) deleteTrack(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || !isHash(hash) {
 		return unknown
 	}
-	err = s.Tracks.DeleteTrack(r.Context(), hash, track.ID())
+	err = s.Tracks.DeleteTrack(r.Context(), hash, track.ID(), callerOf(r))
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		s.metrics.failed(r, depPostgres)
 		return unavailable(err)

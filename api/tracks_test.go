@@ -21,12 +21,12 @@ type fakeTracks struct {
 	err     error
 }
 
-func (f *fakeTracks) PutTrack(_ context.Context, hash string, track texttrack.Track, document string) (Job, error) {
+func (f *fakeTracks) PutTrack(_ context.Context, hash string, track texttrack.Track, document string, _ Caller) (Job, error) {
 	f.put, f.text = track, document
 	return Job{ID: "t-1", Type: "video:text", Hash: hash, Source: "x", State: "queued", PartKind: "text", PartName: track.ID()}, f.err
 }
 
-func (f *fakeTracks) DeleteTrack(_ context.Context, _, id string) error {
+func (f *fakeTracks) DeleteTrack(_ context.Context, _, id string, _ Caller) error {
 	if f.deleted = id; id != "en" && f.err == nil {
 		return ErrNotFound
 	}

@@ -101,7 +101,7 @@ func scopeOfName(name string) byte {
 	switch {
 	case first == "text":
 		return token.ScopeText
-	case first == "static", first == "original":
+	case first == kindStatic, first == originalName:
 		return token.ScopeDownload
 	case strings.HasPrefix(first, "storyboard"):
 		return token.ScopeStoryboard

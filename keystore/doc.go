@@ -4,8 +4,7 @@
 //	        │ one is primary                              │ one per job, attempt and output
 //	        ▼                                             ▼
 //	   kek_versions                                  content_keys
-//	   (check value, wraps)                          pending ─► active ─► retiring ─► shredded
-//	                                                               └────► revoked ──────┘
+//	   (check value, wraps)                          pending ─► active ─► retiring ─► revoked ─► shredded
 //	                                             every state ─► shredded, when the asset is deleted
 //
 // Rows are insert-only: the key of a row never changes, so a playlist always

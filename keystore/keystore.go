@@ -90,14 +90,16 @@ type Store interface {
 const maxKeyURI = 2048
 
 var (
-	hashPattern  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	jobPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
 	trackPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 )
 
+// isHash reports whether s has the form of an asset's hash.
+func isHash(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
+
 func (r Request) validate() error {
 	var faults []error
-	if !hashPattern.MatchString(r.Hash) {
+	if !isHash(r.Hash) {
 		faults = append(faults, errors.New("hash: want 64 lower-case hex digits"))
 	}
 	if !jobPattern.MatchString(r.JobID) {

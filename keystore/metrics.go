@@ -35,6 +35,7 @@ type metrics struct {
 	unwraps     *prometheus.CounterVec // outcome
 	unavailable *prometheus.CounterVec // operation
 	wraps       *prometheus.GaugeVec   // kek_version
+	revoked     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -55,9 +56,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sealcast_keystore_kek_wraps",
 			Help: "Seals made under a KEK version so far, as this process last saw it; the hard stop is 4294967296.",
 		}, []string{"kek_version"}),
+		revoked: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sealcast_keystore_revoked_total",
+			Help: "Content keys that this process has moved from retiring to revoked, their time being over.",
+		}),
 	}
 	for _, err := range []error{
-		register(reg, &m.issues), register(reg, &m.unwraps), register(reg, &m.unavailable), register(reg, &m.wraps),
+		register(reg, &m.issues), register(reg, &m.unwraps), register(reg, &m.unavailable), register(reg, &m.wraps), register(reg, &m.revoked),
 	} {
 		if err != nil {
 			return nil, fmt.Errorf("register keystore metrics: %w", err)

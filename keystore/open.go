@@ -36,7 +36,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, keys *Keyring, reg prometheus
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{pool: pool, metrics: m}
+	p := newPostgres(pool, m)
 	if err := p.Reload(ctx, keys); err != nil {
 		return nil, err
 	}
@@ -51,12 +51,16 @@ func OpenReadOnly(ctx context.Context, pool *pgxpool.Pool, keys *Keyring) (*Post
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{pool: pool, metrics: m}
+	p := newPostgres(pool, m)
 	if err := p.register(ctx, keys, true); err != nil {
 		return nil, err
 	}
 	p.keys.Store(keys)
 	return p, nil
+}
+
+func newPostgres(pool *pgxpool.Pool, m *metrics) *Postgres {
+	return &Postgres{pool: pool, reader: reader{pool: pool}, metrics: m}
 }
 
 // Reload exchanges the keyring of a store that is in use, after the checks of

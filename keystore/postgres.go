@@ -26,6 +26,7 @@ const (
 type Postgres struct {
 	pool    *pgxpool.Pool
 	keys    atomic.Pointer[Keyring]
+	reader  reader
 	metrics *metrics
 }
 
@@ -78,14 +79,20 @@ func (p *Postgres) bound(ctx context.Context, req Request) (Key, error) {
 	return key, err
 }
 
-// insert makes the row unless another process was faster. The seal is counted
-// in the transaction that inserts its row: no row exists uncounted, and the
-// count's row lock lets one seal at a time reach the limit.
+// insert makes the row unless another process was faster. It seals before the
+// transaction, which holds locks that others wait for: the KEK may lie behind a
+// network. The seal is counted in the transaction that inserts its row: no row
+// exists uncounted, and the count's row lock lets one seal at a time reach the
+// limit. What was sealed for a row that is not made is dropped unseen.
 func (p *Postgres) insert(ctx context.Context, req Request) (isNew bool, err error) {
 	keys := p.keys.Load()
 	b := binding{
 		kekVersion: keys.Primary(), kid: cenc.NewKID(), hash: req.Hash,
 		jobID: req.JobID, attempt: req.Attempt, track: req.Track, scheme: req.Scheme,
+	}
+	nonce, wrapped, err := keys.wrap(ctx, b, cenc.NewContentKey())
+	if err != nil {
+		return false, err
 	}
 	var wraps int64
 	err = p.inTx(ctx, "issue content key", func(tx pgx.Tx) error {
@@ -93,10 +100,6 @@ func (p *Postgres) insert(ctx context.Context, req Request) (isNew bool, err err
 			return err
 		}
 		if wraps, err = countWraps(ctx, tx, b.kekVersion, 1); err != nil {
-			return err
-		}
-		nonce, wrapped, err := keys.wrap(ctx, b, cenc.NewContentKey())
-		if err != nil {
 			return err
 		}
 		// Never DO UPDATE: an existing key stays what it is.
@@ -166,18 +169,15 @@ func countWraps(ctx context.Context, tx pgx.Tx, version int, n int64) (int64, er
 
 // Served implements Store.
 func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key, error) {
+	if !isHash(hash) {
+		return Key{}, fmt.Errorf("%s: %w", opReadServed, ErrNotFound)
+	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var key Key
-	var err error
-	if kid == nil {
-		key, err = p.one(ctx, "read default key", `
-			SELECT `+keyColumns+` FROM content_keys
-			WHERE hash = $1 AND is_default AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())`, hash)
-	} else {
-		key, err = p.one(ctx, "read served key", `
-			SELECT `+keyColumns+` FROM content_keys
-			WHERE kid = $1 AND hash = $2 AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())`, kid[:], hash)
+	row, err := p.reader.ask(ctx, hash, kid)
+	if err == nil {
+		key, err = p.open(ctx, opReadServed, row)
 	}
 	p.metrics.ended(opServed, err)
 	return key, err
@@ -222,35 +222,51 @@ func (p *Postgres) Shred(ctx context.Context, tx pgx.Tx, hash string) (int64, er
 // errShredded is an ErrNotFound that Issue tells from a free binding.
 var errShredded = fmt.Errorf("%w: it is shredded", ErrNotFound)
 
+// sealedKey is a row of content_keys.
+type sealedKey struct {
+	Key                 // without Content
+	kid, nonce, wrapped []byte
+}
+
+// targets are for the columns of keyColumns.
+func (k *sealedKey) targets() []any {
+	return []any{
+		&k.kid, &k.Hash, &k.JobID, &k.Attempt, &k.Track, &k.Scheme,
+		&k.wrapped, &k.nonce, &k.KEKVersion, &k.KeyURI, &k.Default, &k.State,
+	}
+}
+
 // one reads and opens the only row of a query over keyColumns.
 func (p *Postgres) one(ctx context.Context, op, query string, args ...any) (Key, error) {
-	var (
-		k              Key
-		kid            []byte
-		nonce, wrapped []byte
-	)
-	err := p.pool.QueryRow(ctx, query, args...).Scan(&kid, &k.Hash, &k.JobID, &k.Attempt, &k.Track, &k.Scheme,
-		&wrapped, &nonce, &k.KEKVersion, &k.KeyURI, &k.Default, &k.State)
+	var row sealedKey
+	err := p.pool.QueryRow(ctx, query, args...).Scan(row.targets()...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Key{}, fmt.Errorf("%s: %w", op, ErrNotFound)
 	}
 	if err != nil {
 		return Key{}, databaseError(ctx, op, err)
 	}
-	if wrapped == nil {
+	return p.open(ctx, op, row)
+}
+
+// open opens what was read.
+func (p *Postgres) open(ctx context.Context, op string, row sealedKey) (Key, error) {
+	k := row.Key
+	if row.wrapped == nil {
 		return Key{}, fmt.Errorf("%s: %w", op, errShredded)
 	}
-	if copy(k.KID[:], kid) != cenc.KeySize {
-		return Key{}, fmt.Errorf("%s: %w: key id of %d bytes", op, ErrIntegrity, len(kid))
+	if copy(k.KID[:], row.kid) != cenc.KeySize {
+		return Key{}, fmt.Errorf("%s: %w: key id of %d bytes", op, ErrIntegrity, len(row.kid))
 	}
-	k.Content, err = p.keys.Load().unwrap(ctx, binding{
+	content, err := p.keys.Load().unwrap(ctx, binding{
 		kekVersion: k.KEKVersion, kid: k.KID, hash: k.Hash,
 		jobID: k.JobID, attempt: k.Attempt, track: k.Track, scheme: k.Scheme,
-	}, nonce, wrapped)
+	}, row.nonce, row.wrapped)
 	p.metrics.unwrapped(err)
 	if err != nil {
 		return Key{}, fmt.Errorf("unwrap content key %s: %w", k.KID, err)
 	}
+	k.Content = content
 	return k, nil
 }
 

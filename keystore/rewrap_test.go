@@ -274,3 +274,23 @@ func TestOpenReadOnlyChangesNothing(t *testing.T) {
 		t.Errorf("without the old KEK: %v", err)
 	}
 }
+
+// A new key is sealed before the transaction too.
+func TestIssueHoldsNoLockWhileItSeals(t *testing.T) {
+	pool := localstacktest.Pool(t)
+	sealed := false
+	s := meddled(t, pool, func() {
+		sealed = true
+		exec(t, pool, `SELECT version FROM kek_versions FOR UPDATE NOWAIT`)
+		if n := one[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`); n != 0 {
+			t.Errorf("%d transactions wait for the KEK", n)
+		}
+	})
+	key, err := s.Issue(t.Context(), request(1))
+	if err != nil || !sealed || key.KEKVersion != 2 {
+		t.Fatalf("%+v, %v", key, err)
+	}
+	if wraps := one[int64](t, pool, `SELECT wraps FROM kek_versions WHERE version = 2`); wraps != 2 {
+		t.Errorf("%d seals are counted, want the check value's and the key's", wraps)
+	}
+}

@@ -2,6 +2,8 @@ package keystore
 
 import (
 	"context"
+	"slices"
+	"sort"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -56,6 +58,52 @@ func (p *Postgres) RetireOthers(ctx context.Context, tx pgx.Tx, hash, jobID stri
 	}
 	p.metrics.ended(opRetire, err)
 	return tag.RowsAffected(), err
+}
+
+// revokeBatch bounds the keys of one RevokeRetired.
+const revokeBatch = 1000
+
+// RevokeRetired moves retiring keys whose time is over, which nobody gets any
+// more, to revoked, up to a thousand at a time, and returns how many they were.
+// Several may run at once.
+func (p *Postgres) RevokeRetired(ctx context.Context) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	defer func() { p.metrics.ended(opRetire, err) }()
+	err = p.inTx(ctx, "revoke retired content keys", func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			WITH ended AS (
+				SELECT kid FROM content_keys WHERE state = 'retiring' AND retire_at <= now()
+				ORDER BY retire_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
+			UPDATE content_keys k SET state = 'revoked', row_version = row_version + 1
+			FROM ended WHERE k.kid = ended.kid
+			RETURNING k.hash`, revokeBatch)
+		if err != nil {
+			return databaseError(ctx, "revoke retired content keys", err)
+		}
+		hashes, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return databaseError(ctx, "revoke retired content keys", err)
+		}
+		n = int64(len(hashes))
+		slices.Sort(hashes)
+		for len(hashes) > 0 { // one entry for each asset
+			same := sort.SearchStrings(hashes, hashes[0]+"\x00")
+			err := record(ctx, tx, audit.Entry{
+				Actor: audit.ActorHousekeeper, Action: audit.ActionRevoke, Subject: hashes[0], Details: map[string]any{"keys": same},
+			})
+			if err != nil {
+				return err
+			}
+			hashes = hashes[same:]
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	p.metrics.revoked.Add(float64(n))
+	return n, nil
 }
 
 // shred destroys the keys of an asset within tx.

@@ -37,7 +37,7 @@ type binding struct {
 }
 
 func (b binding) aad() []byte {
-	var a aad
+	a := make(aad, 0, 256)
 	a.text(purposeContentKey)
 	a.number(b.kekVersion)
 	a.bytes(b.kid[:])
@@ -58,10 +58,14 @@ func (a *aad) bytes(field []byte) {
 	*a = append(*a, field...)
 }
 
-func (a *aad) text(field string) { a.bytes([]byte(field)) }
+func (a *aad) text(field string) {
+	*a = binary.BigEndian.AppendUint32(*a, uint32(len(field)))
+	*a = append(*a, field...)
+}
 
 func (a *aad) number(n int) {
-	a.bytes(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	*a = binary.BigEndian.AppendUint32(*a, 8)
+	*a = binary.BigEndian.AppendUint64(*a, uint64(n))
 }
 
 // wrap seals a content key under the KEK version that b names.

@@ -70,11 +70,18 @@ func withSurround(stereo []AudioPlan, tracks []AudioSource, o *AudioOptions) []A
 
 // audioArgs encode a track.
 func audioArgs(t AudioPlan) []string {
-	rate := "128k"
-	if t.Channels > 2 {
-		rate = "384k"
+	return []string{"-c:a", t.Codec, "-b:a", fmt.Sprintf("%dk", t.rate()), "-ac", fmt.Sprint(t.Channels), "-ar", "48000"}
+}
+
+// rate is the bit rate that a track is encoded at, in kbit/s.
+func (t AudioPlan) rate() int {
+	switch {
+	case t.BitRate > 0:
+		return t.BitRate
+	case t.Channels > 2:
+		return 384
 	}
-	return []string{"-c:a", t.Codec, "-b:a", rate, "-ac", fmt.Sprint(t.Channels), "-ar", "48000"}
+	return 128
 }
 
 // layout is how loudness is measured and changed: as it will be played.

@@ -22,6 +22,9 @@ const (
 func encodeBudget(src *Source, plan Plan) time.Duration {
 	megapixels := max(1, float64(src.Video.Width*src.Video.Height)/1e6)
 	rate := max(1, plan.Rate.Float()/30)
+	if src.pictureless() {
+		rate = 1
+	}
 	seconds := budgetFactor * (src.From + src.Duration).Seconds() * megapixels * rate * plan.codecs()
 	return baseBudget + time.Duration(min(seconds, (longestBudget-baseBudget).Seconds())*float64(time.Second))
 }

@@ -18,6 +18,8 @@ type DryRun struct {
 	Encrypted          bool           `json:"encrypted"`
 	PassthroughRefused string         `json:"passthrough_refused,omitempty"`
 
+	// Sound is how many seconds of sound are encoded, in all renditions.
+	Sound float64 `json:"-"`
 	// Work is how much is encoded, in millions of pixels; Kept is Work with
 	// what is copied.
 	Work, Kept float64       `json:"-"`
@@ -52,6 +54,7 @@ type AudioFacts struct {
 	Channels   int    `json:"channels"`
 	SampleRate int    `json:"sample_rate"`
 	Default    bool   `json:"default"`
+	BitRate    int    `json:"bit_rate,omitempty"` // bit/s that it is encoded at
 }
 
 // Why a rung is made or left out.
@@ -121,12 +124,16 @@ func forecast(whole, src *Source, p Plan, opt Options) DryRun {
 		FrameRate: p.Rate.Float(), SegmentSeconds: p.SegmentSeconds, Rungs: forecastRungs(p, opt, min(width, height)),
 		Audio: []AudioFacts{}, Outputs: opt.Outputs, Encrypted: opt.Encrypt, PassthroughRefused: p.NotCopied,
 	}
+	if whole.pictureless() {
+		d.FrameRate, d.Rungs = 0, []RungForecast{}
+	}
 	for _, s := range whole.Audio {
 		d.Source.Audio = append(d.Source.Audio, AudioFacts{Language: s.Language, Codec: s.Codec, Channels: s.Channels, SampleRate: s.SampleRate, Default: s.Default})
 	}
 	for _, t := range p.Audio {
-		d.Audio = append(d.Audio, AudioFacts{Name: t.Name, Language: t.Language, Codec: "aac", Channels: 2, SampleRate: 48000, Default: t.Default})
-		d.Bounds.Audio += 128000 / 8 * seconds
+		d.Audio = append(d.Audio, AudioFacts{Name: t.Name, Language: t.Language, Codec: t.Codec, Channels: t.Channels, SampleRate: 48000, Default: t.Default, BitRate: 1000 * t.rate()})
+		d.Bounds.Audio += float64(t.rate()) * 1000 / 8 * seconds
+		d.Sound += seconds
 	}
 	for _, v := range p.Video {
 		work := float64(v.Width*v.Height) / 1e6 * seconds * v.Rate.Float()

@@ -35,6 +35,7 @@ const (
 	CodeSourceUnreadable   = "source_unreadable"
 	CodeSourceUnsupported  = "source_unsupported"
 	CodeSourceNoVideo      = "source_no_video"
+	CodeSourceNoAudio      = "source_no_audio" // of sound alone
 	CodeSourceTruncated    = "source_truncated"
 	CodeSourceChanged      = "source_changed"
 	CodeSourceHashMismatch = "source_hash_mismatch"

@@ -54,10 +54,13 @@ func keyFrameArgs(src *Source, url string) []string {
 // tryCopy returns the plan with the top rung copied when the source allows it,
 // else with the reason why not.
 func (a *attempt) tryCopy(ctx context.Context, src *Source, p Plan) (Plan, error) {
-	if a.req.Options.Passthrough == PassthroughOff {
+	if a.req.Options.Passthrough == PassthroughOff || len(p.Video) == 0 {
 		return p, nil
 	}
-	if p.NotCopied = p.refuseCopy(src); p.NotCopied != "" {
+	if p.NotCopied = p.refuseCopy(src); p.NotCopied == "" {
+		p.NotCopied = a.req.NotCopied
+	}
+	if p.NotCopied != "" {
 		return p, nil
 	}
 	encoded := p

@@ -103,10 +103,14 @@ type AudioPlan struct {
 	GainDB   float64
 	Codec    string
 	Channels int // 2, or 6 for 5.1
+	BitRate  int // kbit/s; 0: as many as channels deserve
 }
 
 // newPlan decides which renditions a source deserves.
 func newPlan(src *Source, opt Options) (Plan, error) {
+	if opt.SoundOnly() {
+		return newSoundPlan(src, opt), nil
+	}
 	width, height := src.Video.displaySize()
 	if min(width, height) < 16 {
 		return Plan{}, permanent(CodeSourceUnsupported,

@@ -40,6 +40,10 @@ func contentType(name string) string {
 		return "video/mp4"
 	case ".ts":
 		return "video/mp2t"
+	case ".m4a":
+		return "audio/mp4"
+	case ".mp3":
+		return "audio/mpeg"
 	case ".jpg":
 		return "image/jpeg"
 	case ".webp":

@@ -40,6 +40,8 @@ type Options struct {
 	// KeyPeriodSeconds gives outputs with AES-128 full segments a new content
 	// key every so many seconds, on segment boundaries; 0: one key each.
 	KeyPeriodSeconds int `json:"key_period_seconds,omitempty"`
+	// BitRates ask for a presentation of sound alone: those of AAC-LC, in kbit/s.
+	BitRates []int `json:"bit_rates,omitempty"`
 }
 
 // DefaultOptions returns what an empty options object means.
@@ -81,6 +83,9 @@ func (o Options) Validate() error {
 		return err
 	}
 	if err := o.checkAudio(bad); err != nil {
+		return err
+	}
+	if err := o.checkSound(bad); err != nil {
 		return err
 	}
 	switch o.Passthrough {
@@ -142,6 +147,7 @@ func (o Options) Canonical() Options {
 	o.Outputs = order(Outputs, o.Outputs)
 	o.Ladder = order(RungNames(), o.Ladder)
 	o.Audio = canonicalAudio(o.Audio)
+	o.BitRates = canonicalRates(o.BitRates)
 	o.Codecs = canonicalCodecs(o.Codecs)
 	if o.Passthrough == PassthroughAuto {
 		o.Passthrough = ""

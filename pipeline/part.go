@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // Part is something that is made of a source beside the film: it can fail, be
@@ -16,6 +18,15 @@ type Part interface {
 	// make makes the part below the attempt's prefix, with put, and returns
 	// its facts.
 	make(ctx context.Context, a *attempt, src *Source, plan Plan) (Facts, error)
+}
+
+// Clippable is a Part that is made of the source and shows a film that may be a
+// clip of it: the film's times are its times.
+type Clippable interface {
+	Part
+	// InClip is the part of a film that is such a clip, unless it says itself.
+	InClip(*Clip) Part
+	clipped() *Clip
 }
 
 // sourceless is a Part that is made without the film's source.
@@ -33,13 +44,19 @@ type PartRequest struct {
 	SourceKey      string // object key in the source bucket
 	MaxSourceBytes int64  // 0: no limit
 	Part           Part
-	Film           Film // what is published of the asset; only text tracks look at it
-	Nice           int  // priority of the children: 0 is ours, 19 the lowest
-	Light          bool // with less memory: an attempt before ran out of it
+	Film           Film // what is published of the asset
+	// Clip is what the film shows of the source, for a Part that does not say
+	// so itself; nil: all of it.
+	Clip  *Clip
+	Nice  int  // priority of the children: 0 is ours, 19 the lowest
+	Light bool // with less memory: an attempt before ran out of it
 
 	// Verified reports whether the source with this ETag is known to have the
 	// asset's SHA-256; then it need not be read through. May be nil.
 	Verified func(ctx context.Context, etag string) (bool, error)
+	// ServedKey gives a content key of the published film, the one named by kid
+	// or, when kid is nil, the default one. Only downloads ask; nil: none do.
+	ServedKey func(ctx context.Context, kid *cenc.KID) (cenc.ContentKey, error)
 	// Progress is told of every step. It must not block.
 	Progress func(Progress)
 	Log      *slog.Logger
@@ -53,7 +70,7 @@ type MadePart struct {
 	SourceBytes    int64
 	SourceETag     string
 	SourceVerified bool  // its bytes have the SHA-256 that the request named
-	BytesRead      int64 // of the source
+	BytesRead      int64 // of the source, or of the published film
 	Bytes          int64 // of all objects
 	Objects        []Object
 	Stages         []StageTime
@@ -88,19 +105,29 @@ func (r *Runner) MakePart(ctx context.Context, req PartRequest) (*MadePart, erro
 }
 
 func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, req PartRequest) (*MadePart, error) {
-	a.film = req.Film
+	a.film, a.filmKey, a.filmKeys = req.Film, req.ServedKey, map[string]cenc.ContentKey{}
 	if alone, ok := req.Part.(sourceless); ok {
 		a.track.enter(StageEncode, percentProbed)
+		defer a.limitTime(baseBudget+budgetFactor*req.Film.Length, abort)()
 		facts, err := alone.makeAlone(ctx, a, req.Film)
 		if err != nil {
 			return nil, err
 		}
-		return a.madePart(ctx, &MadePart{Facts: facts, Duration: req.Film.Length})
+		return a.madePart(ctx, &MadePart{Facts: facts, Duration: req.Film.Length, BytesRead: a.filmRead.Load()})
 	}
 	a.track.enter(StageProbe, 0)
 	src, err := a.probe(ctx, abort)
 	if err != nil {
 		return nil, err
+	}
+	if c, ok := req.Part.(Clippable); ok {
+		clip := c.clipped()
+		if clip == nil {
+			clip = req.Clip
+		}
+		if err := src.clip(clip); err != nil {
+			return nil, err
+		}
 	}
 	plan, err := newPlan(src, DefaultOptions())
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/proc"
 	"github.com/sealcast/sealcast/internal/sandbox"
 )
@@ -111,6 +112,9 @@ type attempt struct {
 	up      *uploader
 
 	film       Film // that a part belongs to
+	filmKey    func(context.Context, *cenc.KID) (cenc.ContentKey, error)
+	filmKeys   map[string]cenc.ContentKey // by key URI, as far as they were asked for
+	filmRead   atomic.Int64               // bytes of its objects
 	renditions []*rendition
 	plan       Plan
 	memory     *memoryGuard
@@ -165,7 +169,7 @@ func (r *Runner) open(ctx context.Context, abort context.CancelCauseFunc, req Re
 	a.sink = newSink(req.Options, newContentKeys(req, a.dog), a.dog, room)
 	a.sink.abort = abort
 	a.up = newUploader(r.cfg.Media, a.dog, KeyPrefix(req.Hash, req.Prefix))
-	a.track.moved = func() (in, out int64) { return a.gateway.read.Load(), a.up.bytes.Load() }
+	a.track.moved = func() (in, out int64) { return a.gateway.read.Load() + a.filmRead.Load(), a.up.bytes.Load() }
 	loop, err := newLoopback(ctx, a.gateway, a.sink, log)
 	if err != nil {
 		return nil, nil, asError(err, CodeEncodeFailed, "the attempt could not start")

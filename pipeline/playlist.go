@@ -149,6 +149,7 @@ type alternative struct {
 	URI, Name, Language, Codec string
 	Default                    bool
 	Channels                   int
+	Rate                       int // kbit/s that it was encoded at
 	Bits                       trackBits
 }
 
@@ -179,8 +180,7 @@ func multivariantPlaylist(variants []variant, audio []alternative, soundAlone bo
 		}
 	}
 	if g := groups[0]; soundAlone && len(g.Members) > 0 {
-		peak, average := g.rates()
-		fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,AUDIO=%q\n%s\n", peak, average, g.codecs(), g.ID, g.first().URI)
+		writeSoundVariant(&out, g)
 	}
 	for _, v := range variants {
 		if v.IFrames.Bytes > 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type Source struct {
 	Start    time.Duration // of the container's clock
 	Duration time.Duration // of the longest stream that is used, of its clip
 	From     time.Duration // where the clip begins
+	Cut      bool          // it is a clip
 	Video    VideoSource
 	Audio    []AudioSource
 	Text     []TextSource
@@ -103,8 +105,12 @@ const (
 // inputArgs are the arguments before `-i` that every child which reads the
 // source gets.
 func inputArgs(demuxer string) []string {
+	formats := formatWhitelist
+	if slices.Contains(soundDemuxers, demuxer) {
+		formats = demuxer
+	}
 	return []string{
-		"-protocol_whitelist", "http,tcp", "-format_whitelist", formatWhitelist,
+		"-protocol_whitelist", "http,tcp", "-format_whitelist", formats,
 		"-max_streams", "64", "-max_pixels", strconv.Itoa(maxPixels), "-probesize", strconv.Itoa(probeBytes), "-f", demuxer,
 	}
 }
@@ -150,6 +156,22 @@ func sniff(head []byte) string {
 	return ""
 }
 
+// sniff names the demuxer of a source by its first bytes.
+func (a *attempt) sniff(head []byte) (string, error) {
+	sound := sniffSound(head)
+	switch demuxer := sniff(head); {
+	case a.req.Options.SoundOnly() && sound != "":
+		return sound, nil
+	case a.req.Options.SoundOnly():
+		return "", permanent(CodeSourceUnreadable, "the source is not a container of sound that we know", nil)
+	case demuxer != "":
+		return demuxer, nil
+	case sound != "":
+		return "", permanent(CodeSourceUnreadable, "the source is not a video container: audio:transcode makes a presentation of sound alone", nil)
+	}
+	return "", permanent(CodeSourceUnreadable, "the source is not a video container that we know", nil)
+}
+
 // probe asks ffprobe for the facts about a source.
 func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error) {
 	info, err := a.cfg.Sources.Stat(ctx, a.req.SourceKey)
@@ -170,9 +192,9 @@ func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error)
 	if err != nil {
 		return nil, err
 	}
-	demuxer := sniff(head)
-	if demuxer == "" {
-		return nil, permanent(CodeSourceUnreadable, "the source is not a video container that we know", nil)
+	demuxer, err := a.sniff(head)
+	if err != nil {
+		return nil, err
 	}
 
 	var out bytes.Buffer
@@ -182,7 +204,12 @@ func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error)
 	if err := a.probeVerdict(err); err != nil {
 		return nil, err
 	}
-	src, err := parseProbe(out.Bytes())
+	var src *Source
+	if a.req.Options.SoundOnly() {
+		src, err = parseSound(out.Bytes(), demuxer)
+	} else {
+		src, err = parseProbe(out.Bytes())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -267,16 +294,14 @@ type probeStream struct {
 	} `json:"side_data_list"`
 }
 
-// parseProbe turns ffprobe's JSON into a Source and refuses what cannot be
-// processed.
-func parseProbe(doc []byte) (*Source, error) {
+// parseStreams reads what ffprobe found: sound, text, and the stream of pictures
+// that is used, nil when there is none. A cover is no such stream.
+func parseStreams(doc []byte) (src *Source, video *probeStream, format probeFormat, err error) {
 	var p probeJSON
 	if err := json.Unmarshal(doc, &p); err != nil {
-		return nil, permanent(CodeSourceUnreadable, "the source cannot be read as a video", err)
+		return nil, nil, format, permanent(CodeSourceUnreadable, "the source cannot be read as a video", err)
 	}
-	start := seconds(p.Format.StartTime)
-	src := &Source{Start: start}
-	var video *probeStream
+	src = &Source{Start: seconds(p.Format.StartTime)}
 	for i := range p.Streams {
 		s := &p.Streams[i]
 		switch {
@@ -295,15 +320,28 @@ func parseProbe(doc []byte) (*Source, error) {
 			})
 		}
 	}
-	if video == nil {
+	return src, video, p.Format, nil
+}
+
+// parseProbe turns ffprobe's JSON into a Source and refuses what cannot be
+// processed.
+func parseProbe(doc []byte) (*Source, error) {
+	src, video, format, err := parseStreams(doc)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case video == nil && len(src.Audio) > 0:
+		return nil, permanent(CodeSourceNoVideo, "the source has no video stream: audio:transcode makes a presentation of sound alone", nil)
+	case video == nil:
 		return nil, permanent(CodeSourceNoVideo, "the source has no video stream", nil)
 	}
 	if video.Width > 16384 || video.Height > 16384 || video.Width*video.Height > maxPixels {
 		return nil, permanent(CodeSourceUnsupported,
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
-	src.Video = videoFacts(video, p.Format)
-	src.Duration = src.usedDuration(seconds(p.Format.Duration))
+	src.Video = videoFacts(video, format)
+	src.Duration = src.usedDuration(seconds(format.Duration))
 	return src, nil
 }
 

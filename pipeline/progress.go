@@ -90,11 +90,18 @@ func (t *tracker) counts() (in, out int64) {
 
 // readProgress reads ffmpeg's `-progress` lines until the pipe ends and calls
 // frame with the number of frames encoded so far.
-func readProgress(r io.Reader, frame func(int64)) {
+func readProgress(r io.Reader, frame func(int64)) { readProgressOf(r, parseProgress, frame) }
+
+// readSoundProgress does so where there are no pictures: with milliseconds.
+func readSoundProgress(r io.Reader, milliseconds func(int64)) {
+	readProgressOf(r, parseSoundProgress, milliseconds)
+}
+
+func readProgressOf(r io.Reader, parse func(string) (int64, bool), tell func(int64)) {
 	lines := bufio.NewScanner(io.LimitReader(r, 1<<30))
 	for lines.Scan() {
-		if n, ok := parseProgress(lines.Text()); ok {
-			frame(n)
+		if n, ok := parse(lines.Text()); ok {
+			tell(n)
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)
@@ -108,4 +115,15 @@ func parseProgress(line string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 	return n, err == nil && n >= 0
+}
+
+// parseSoundProgress reads one line; only `out_time_us=N` counts, which gives
+// milliseconds.
+func parseSoundProgress(line string) (int64, bool) {
+	value, ok := strings.CutPrefix(strings.TrimSpace(line), "out_time_us=")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+	return n / 1000, err == nil && n >= 0
 }

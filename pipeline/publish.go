@@ -77,13 +77,16 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 		}
 		audio = append(audio, alternative{
 			URI: uri, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
-			Default: r.Audio.Default, Channels: r.Facts.Channels, Bits: bits,
+			Default: r.Audio.Default, Channels: r.Facts.Channels, Rate: r.Audio.rate(), Bits: bits,
 		})
 		p.Audio = append(p.Audio, AudioTrack{
 			Output: out.Name, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
 			Default: r.Audio.Default, GainDB: r.Audio.GainDB, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
 			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
 		})
+	}
+	if a.req.Options.SoundOnly() {
+		return soundPlaylist(audio)
 	}
 	return multivariantPlaylist(variants, audio, a.req.Options.Audio != nil && a.req.Options.Audio.AudioOnly)
 }

@@ -53,7 +53,11 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	group.Go(func() error {
 		defer func() { _ = progress.Close() }()
 		last := int64(-1)
-		readProgress(progress, func(frame int64) {
+		read := readProgress
+		if len(plan.Video) == 0 {
+			read = readSoundProgress
+		}
+		read(progress, func(frame int64) {
 			if frame != last {
 				a.dog.beat()
 				last = frame
@@ -67,11 +71,14 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	reading.Add(len(rs))
 	group.Go(func() error {
 		defer close(judged)
-		_, err := a.wait(encoder, "ffmpeg", StageEncode)
+		res, err := a.wait(encoder, "ffmpeg", StageEncode)
 		encodeEnd = time.Now()
 		reading.Wait()
 		if err := a.encoderVerdict(ctx, err, begun.Load()); err != nil {
 			return fail(err)
+		}
+		if why := pictureFault(res.Stderr); why != "" && plan.KeyFrames != nil {
+			return fail(transient(CodeEncodeFailed, "the source's pictures have errors, they cannot be copied", errors.New(why)))
 		}
 		a.track.enter(StagePack, percentEncoded)
 		return nil

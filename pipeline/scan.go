@@ -69,7 +69,9 @@ func (s *Source) fill(seen map[int]packetScan) {
 		}
 		return max(0, seen[index].end-s.Start)
 	}
-	s.Video.Duration = end(s.Video.Duration, s.Video.Index)
+	if !s.pictureless() {
+		s.Video.Duration = end(s.Video.Duration, s.Video.Index)
+	}
 	longest := s.Video.Duration
 	s.Audio = slices.DeleteFunc(s.Audio, func(a AudioSource) bool { return seen[a.Index].packets == 0 })
 	for i := range s.Audio {

@@ -15,6 +15,9 @@ type ObjectStore interface {
 	Get(ctx context.Context, key, etag string, off, n int64) (io.ReadCloser, error)
 	// Put writes an object whole.
 	Put(ctx context.Context, key string, body []byte, contentType, cacheControl string) (ObjectInfo, error)
+	// PutReader writes an object from a stream, in parts when it is large; a
+	// size of −1 is not known. It holds a few parts of 16 MiB in memory.
+	PutReader(ctx context.Context, key string, body io.Reader, size int64, contentType, cacheControl string) (ObjectInfo, error)
 	// List returns every object below a prefix.
 	List(ctx context.Context, prefix string) ([]ObjectInfo, error)
 }

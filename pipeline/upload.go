@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -55,6 +56,39 @@ func (u *uploader) put(ctx context.Context, obj Object, body []byte) error {
 	u.inventory[obj.Name], u.etags[obj.Name] = obj, info.ETag
 	u.mu.Unlock()
 	return nil
+}
+
+// stream makes an object durable while it is made; a size of −1 is not known.
+// What broke is not tried again here: the bytes are gone.
+func (u *uploader) stream(ctx context.Context, name string, body io.Reader, size int64) error {
+	obj := Object{Name: name, ContentType: contentType(name)}
+	sum := sha256.New()
+	counted := &countingReader{r: io.TeeReader(body, sum), moved: func(n int) { u.bytes.Add(int64(n)); u.dog.beat() }}
+	info, err := u.store.PutReader(ctx, u.prefix+name, counted, size, obj.ContentType, cacheForever)
+	if err != nil {
+		return transient(CodeStoreUnavailable, "the object store did not take an object", err)
+	}
+	obj.Size = counted.n
+	sum.Sum(obj.SHA256[:0])
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.inventory[name], u.etags[name] = obj, info.ETag
+	return nil
+}
+
+// countingReader counts what is read.
+type countingReader struct {
+	r     io.Reader
+	n     int64
+	moved func(int)
+}
+
+// Read implements io.Reader.
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	c.moved(n)
+	return n, err
 }
 
 // putAll makes documents durable, all at once.

@@ -36,7 +36,7 @@ func (cancelled) Urgent() bool { return true }
 // hears of it when the transaction commits, or at its next heartbeat, and ends
 // the children. Until they are dead a new attempt on the asset may start: each
 // attempt writes below a prefix of its own, so the two share nothing.
-func (s *JobStore) Cancel(ctx context.Context, id string) (job Job, done bool, err error) {
+func (s *JobStore) Cancel(ctx context.Context, id string, by Origin) (job Job, done bool, err error) {
 	if !idPattern.MatchString(id) {
 		return Job{}, false, ErrJobNotFound
 	}
@@ -44,7 +44,7 @@ func (s *JobStore) Cancel(ctx context.Context, id string) (job Job, done bool, e
 	ctx, cancel := context.WithTimeout(ctx, 2*queryTimeout)
 	defer cancel()
 	for range 3 { // a retry may come between the two statements
-		job, err = s.cancelOnce(ctx, id)
+		job, err = s.cancelOnce(ctx, id, by)
 		if !errors.Is(err, pgx.ErrNoRows) {
 			break
 		}
@@ -65,7 +65,7 @@ func (s *JobStore) Cancel(ctx context.Context, id string) (job Job, done bool, e
 	return job, true, nil
 }
 
-func (s *JobStore) cancelOnce(ctx context.Context, id string) (job Job, err error) {
+func (s *JobStore) cancelOnce(ctx context.Context, id string, by Origin) (job Job, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		job, err = scanJob(tx.QueryRow(ctx, `
 			UPDATE jobs
@@ -79,7 +79,10 @@ func (s *JobStore) cancelOnce(ctx context.Context, id string) (job Job, err erro
 		if _, err = tx.Exec(ctx, `SELECT pg_notify($1, $2)`, cancelChannel, cancelNotice(job.Fence())); err != nil {
 			return err
 		}
-		return cancelParts(ctx, tx, job.ID)
+		if err := cancelParts(ctx, tx, job.ID); err != nil {
+			return err
+		}
+		return by.record(ctx, tx, actionCancel, job.ID, map[string]any{"hash": job.Hash})
 	})
 	return job, err
 }

@@ -14,7 +14,7 @@ import (
 
 func (h *house) cancel(id string) Job {
 	h.t.Helper()
-	job, done, err := h.store.Cancel(h.t.Context(), id)
+	job, done, err := h.store.Cancel(h.t.Context(), id, tester)
 	if err != nil || !done || job.State != StateCancelled || job.FinishedAt == nil || job.ErrorCode != "" {
 		h.t.Fatalf("cancel: %v, %v, %+v", done, err, job)
 	}
@@ -50,7 +50,7 @@ func TestCancelQueued(t *testing.T) {
 		t.Errorf("%d doorbells of a cancelled job, %v", sent, err)
 	}
 	// Again: the same document. The request may be made anew.
-	again, done, err := h.store.Cancel(t.Context(), job.ID)
+	again, done, err := h.store.Cancel(t.Context(), job.ID, tester)
 	if err != nil || done || again.State != StateCancelled || !again.FinishedAt.Equal(*h.get(job.ID).FinishedAt) {
 		t.Errorf("cancelled twice: %v, %v, %+v", done, err, again)
 	}
@@ -72,7 +72,7 @@ func TestCancelFinished(t *testing.T) {
 	}
 	for _, job := range []Job{published, failed} {
 		before := h.get(job.ID)
-		if _, _, err := h.store.Cancel(t.Context(), job.ID); !errors.Is(err, ErrJobFinished) {
+		if _, _, err := h.store.Cancel(t.Context(), job.ID, tester); !errors.Is(err, ErrJobFinished) {
 			t.Errorf("cancel a %s job: %v", before.State, err)
 		}
 		if after := h.get(job.ID); after.State != before.State {
@@ -80,7 +80,7 @@ func TestCancelFinished(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"nobody", "", "a b"} {
-		if _, _, err := h.store.Cancel(t.Context(), id); !errors.Is(err, ErrJobNotFound) {
+		if _, _, err := h.store.Cancel(t.Context(), id, tester); !errors.Is(err, ErrJobNotFound) {
 			t.Errorf("cancel %q: %v", id, err)
 		}
 	}
@@ -184,7 +184,7 @@ func TestCancelAgainstPublish(t *testing.T) {
 			if n%2 == 0 { // the publication's first statement is quick: give it a head start every other time
 				time.Sleep(time.Duration(n) * 200 * time.Microsecond)
 			}
-			_, _, cancelled = h.store.Cancel(t.Context(), job.ID)
+			_, _, cancelled = h.store.Cancel(t.Context(), job.ID, tester)
 		})
 		close(start)
 		wg.Wait()
@@ -214,7 +214,7 @@ func TestCancelWaitsForThePublication(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := make(chan error, 1)
-	go func() { _, _, err := h.store.Cancel(t.Context(), job.ID); answer <- err }()
+	go func() { _, _, err := h.store.Cancel(t.Context(), job.ID, tester); answer <- err }()
 	h.eventually("the cancellation waits for the row", func() bool {
 		return count(h, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
 	})

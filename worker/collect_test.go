@@ -199,7 +199,7 @@ func TestShreddingSparesTheNextAttempt(t *testing.T) {
 	if err != nil || len(dead) != 1 || dead[0] != (deadKey{job.ID, 1, 2}) {
 		t.Fatalf("%+v, %v", dead, err)
 	}
-	again, err := h.store.Retry(t.Context(), job.ID)
+	again, err := h.store.Retry(t.Context(), job.ID, tester)
 	if err != nil {
 		t.Fatal(err)
 	}

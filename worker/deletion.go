@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/sealcast/sealcast/keystore/audit"
 )
 
 const actionDeleteAsset = "asset.delete"
@@ -21,12 +18,6 @@ const settleTime = time.Minute
 // Shredder destroys the content keys of an asset within tx and says how many.
 type Shredder interface {
 	Shred(ctx context.Context, tx pgx.Tx, hash string) (int64, error)
-}
-
-// Origin says who asks for a change, for the audit log.
-type Origin struct {
-	Actor   string
-	Details map[string]any // such as the request's id
 }
 
 // Deletion is what DeleteAsset has done.
@@ -62,8 +53,7 @@ func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys
 			return err
 		}
 		details := map[string]any{"generations": d.Generations, "parts": d.Parts, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
-		maps.Copy(details, by.Details)
-		return audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionDeleteAsset, Subject: hash, Details: details})
+		return by.record(ctx, tx, actionDeleteAsset, hash, details)
 	})
 	if err != nil {
 		return Deletion{}, fmt.Errorf("delete asset %s: %w", hash, err)

@@ -29,10 +29,20 @@ type DispatcherConfig struct {
 	LostAfter time.Duration // a queued job is quiet for so long before Redis is asked for its doorbell; also the time between looks at archived tasks; 30 s
 
 	ForgetEvery time.Duration // between deletions of old idempotency keys, 10 min
+
+	Keys        RetiredKeys   // nil: nobody revokes
+	RevokeEvery time.Duration // between looks for retiring keys whose time is over, 1 min
+}
+
+// RetiredKeys ends content keys; keystore.Postgres has it.
+type RetiredKeys interface {
+	// RevokeRetired revokes some keys whose time is over, and says how many.
+	RevokeRetired(ctx context.Context) (int64, error)
 }
 
 // Dispatcher brings outbox rows to Redis, ends expired leases, replaces lost
-// doorbells and rescues tasks that asynq archived by accident. Any number may run side by side.
+// doorbells, rescues tasks that asynq archived by accident, and revokes content
+// keys that have retired. Any number may run side by side.
 type Dispatcher struct {
 	cfg       DispatcherConfig
 	inspector *asynq.Inspector
@@ -49,6 +59,7 @@ func NewDispatcher(cfg DispatcherConfig) *Dispatcher {
 	setDefault(&cfg.ReapEvery, 2*time.Second)
 	setDefault(&cfg.LostAfter, 30*time.Second)
 	setDefault(&cfg.ForgetEvery, 10*time.Minute)
+	setDefault(&cfg.RevokeEvery, time.Minute)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,6 +90,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	wg.Go(func() { d.every(ctx, "reap", d.cfg.ReapEvery, nil, d.reap) })
 	wg.Go(func() { d.every(ctx, "reconcile", d.cfg.ReapEvery, nil, d.reconcile) })
 	wg.Go(func() { d.every(ctx, "forget idempotency keys", d.cfg.ForgetEvery, nil, d.forgetKeys) })
+	if d.cfg.Keys != nil {
+		wg.Go(func() { d.every(ctx, "revoke retired keys", d.cfg.RevokeEvery, nil, d.revokeKeys) })
+	}
 	wg.Go(func() { d.every(ctx, "rescue", d.cfg.LostAfter, nil, d.rescue) })
 	wg.Wait()
 	return nil
@@ -174,6 +188,16 @@ func (d *Dispatcher) forgetKeys(ctx context.Context) error {
 		d.cfg.Log.Info("old idempotency keys deleted", "keys", n)
 	}
 	return err
+}
+
+func (d *Dispatcher) revokeKeys(ctx context.Context) error {
+	for {
+		n, err := d.cfg.Keys.RevokeRetired(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+		d.cfg.Log.Info("retired content keys revoked", "keys", n)
+	}
 }
 
 // alive reports whether a doorbell will still ring.

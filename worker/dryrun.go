@@ -65,6 +65,7 @@ const (
 	maxPast     = 50
 	defaultCPU  = 0.0156 // seconds per million pixels, of the figures in the README
 	defaultFill = 0.6    // part of the caps that films use, of the same
+	soundCPU    = 0.02   // seconds for each second of a rendition of sound alone
 )
 
 func estimateOf(d *pipeline.DryRun, past []pastJob) estimate {
@@ -76,6 +77,10 @@ func estimateOf(d *pipeline.DryRun, past []pastJob) estimate {
 		perCPU, e.CPUError = typical(past, func(p pastJob) float64 { return p.CPU })
 		perByte, e.StorageError = typical(past, func(p pastJob) float64 { return p.Bytes })
 		cpu, storage = perCPU*d.Work, outputs*perByte*d.Kept
+	}
+	if d.Kept == 0 { // sound alone: films tell nothing of it
+		e.PastJobs, e.CPUError, e.StorageError = 0, nil, nil
+		cpu, storage = soundCPU*d.Sound, outputs*d.Bounds.Audio
 	}
 	e.CPUSeconds, e.StorageBytes = math.Round(cpu*10)/10, int64(storage)
 	return e

@@ -294,7 +294,7 @@ func TestOutOfMemoryGetsOneLightAttempt(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// A retry from outside starts with what the first attempt had.
-	if again, err := h.store.Retry(t.Context(), job.ID); err != nil || again.Light {
+	if again, err := h.store.Retry(t.Context(), job.ID, tester); err != nil || again.Light {
 		t.Errorf("%+v, %v", again, err)
 	}
 	h.invariants()

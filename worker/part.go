@@ -33,6 +33,10 @@ type PartMaker interface {
 type partKind struct {
 	kind  string // on the wire and in asset_parts
 	field string // of the options of video:full
+	// apart from video:full: it does not ask for it.
+	apart bool
+	// listed parts are several of a kind, and the field is a list that names them.
+	listed bool
 	// byDefault says that video:full makes it unless told otherwise.
 	byDefault bool
 	// afterFilm says that it is made of what the film's job publishes.
@@ -49,10 +53,12 @@ var partKinds = map[string]partKind{
 	TypePreview:    {kind: "preview", field: "preview", byDefault: true, parse: parsePreview, load: loadAs[pipeline.Preview]},
 	TypeStoryboard: {kind: "storyboard", field: "storyboard", byDefault: true, parse: parseStoryboard, load: loadAs[pipeline.Storyboard]},
 	TypeText:       {kind: pipeline.TextKind, field: "text", byDefault: true, afterFilm: true, parse: parseText, load: loadText},
+	TypeStatic:     {kind: pipeline.StaticKind, field: staticField, listed: true, afterFilm: true, parse: parseStatic, load: loadAs[pipeline.Static]},
+	TypeDownload:   {kind: pipeline.StaticKind, field: downloadField, apart: true, afterFilm: true, parse: parseDownload, load: loadAs[pipeline.Download]},
 }
 
 // partOrder is the order in which video:full asks for parts.
-var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText}
+var partOrder = []string{TypeCover, TypePreview, TypeStoryboard, TypeText, TypeStatic, TypeDownload}
 
 func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 	var p P
@@ -64,14 +70,16 @@ func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 
 func parseCover(r *reader) pipeline.Part {
 	var c pipeline.Cover
-	r.only("time")
+	r.only("time", "clip")
 	r.number("time", &c.Time)
+	c.Clip = clipOf(r)
 	return c
 }
 
 func parsePreview(r *reader) pipeline.Part {
 	var p pipeline.Preview
-	r.only("start", "length", "width", "fps", "format")
+	r.only("start", "length", "width", "fps", "format", "clip")
+	p.Clip = clipOf(r)
 	r.number("start", &p.Start)
 	r.decimal("length", &p.Length)
 	r.whole("width", &p.Width)
@@ -82,7 +90,8 @@ func parsePreview(r *reader) pipeline.Part {
 
 func parseStoryboard(r *reader) pipeline.Part {
 	var s pipeline.Storyboard
-	r.only("interval", "width")
+	r.only("interval", "width", "clip")
+	s.Clip = clipOf(r)
 	r.decimal("interval", &s.Interval)
 	r.whole("width", &s.Width)
 	return s
@@ -126,6 +135,9 @@ func optionsFault(err error, path string) *RequestError {
 func parseFull(r *reader, s *Submission) *RequestError {
 	for _, taskType := range partOrder {
 		kind := partKinds[taskType]
+		if kind.listed || kind.apart {
+			continue
+		}
 		wanted := kind.byDefault
 		options := &reader{path: join(r.path, kind.field), obj: object{}}
 		switch v := r.obj[kind.field].(type) {
@@ -158,7 +170,9 @@ func parseFull(r *reader, s *Submission) *RequestError {
 func fullFields() []string {
 	names := []string{"transcode", trackField}
 	for _, taskType := range partOrder {
-		names = append(names, partKinds[taskType].field)
+		if !partKinds[taskType].apart {
+			names = append(names, partKinds[taskType].field)
+		}
 	}
 	return names
 }
@@ -173,7 +187,12 @@ func (s Submission) fullWire() map[string]any {
 		}
 	}
 	var tracks []pipeline.Text
+	var rungs []string
 	for _, p := range s.Parts {
+		if static, ok := p.Part.(pipeline.Static); ok {
+			rungs = append(rungs, static.Rung)
+			continue
+		}
 		if t, ok := trackOf(p.Part); ok {
 			tracks = append(tracks, t)
 			continue
@@ -185,6 +204,9 @@ func (s Submission) fullWire() map[string]any {
 	}
 	if len(tracks) > 0 {
 		wire[trackField] = tracks
+	}
+	if len(rungs) > 0 {
+		wire[staticField] = rungs
 	}
 	return wire
 }
@@ -198,8 +220,12 @@ func kindOf(field string) partKind {
 	return partKind{}
 }
 
-// child is the submission of a part that s asks for.
+// child is the submission of a part that s asks for: of the film's clip, unless
+// the part has one of its own.
 func (s Submission) child(p PartSubmission) Submission {
+	if c, ok := p.Part.(pipeline.Clippable); ok {
+		p.Part = c.InClip(s.Options.Clip)
+	}
 	c := Submission{
 		Type: p.Type, Queue: QueueParts, Hash: s.Hash, Source: s.Source, CallbackURL: s.CallbackURL, Metadata: s.Metadata, Part: &p,
 	}
@@ -228,6 +254,8 @@ func (s Submission) wireOptions() any {
 		return s.Part.Part
 	case s.Type == TypeFull:
 		return s.fullWire()
+	case s.Type == TypeAudio:
+		return s.soundWire()
 	}
 	return s.Options
 }

@@ -63,10 +63,10 @@ func (c *partCall) fail(err error) {
 
 // shownPart is a part as GET shows it.
 type shownPart struct {
-	Kind, State string
-	JobID       string `json:"job_id"`
-	Error       *struct{ Code string }
-	Results     map[string]any
+	Kind, Name, State string
+	JobID             string `json:"job_id"`
+	Error             *struct{ Code string }
+	Results           map[string]any
 }
 
 func shownParts(t *testing.T, job Job) (out []shownPart) {
@@ -125,7 +125,7 @@ func TestPartFailsAlone(t *testing.T) {
 	}
 
 	// Again, alone.
-	if _, err := h.store.RetryPart(t.Context(), job.Hash, "cover", ""); err != nil {
+	if _, err := h.store.RetryPart(t.Context(), job.Hash, "cover", "", tester); err != nil {
 		t.Fatal(err)
 	}
 	d.Wake()
@@ -156,10 +156,10 @@ func TestPartFailsAlone(t *testing.T) {
 		len(listed) != 1 || listed[0].State != "ready" || listed[0].JobID != partJob || listed[0].Results["poster"] != "poster.jpg" {
 		t.Errorf("listed %s, %v", doc, err)
 	}
-	if _, err := h.store.RetryPart(t.Context(), job.Hash, "cover", ""); !errors.Is(err, ErrNotRetryable) {
+	if _, err := h.store.RetryPart(t.Context(), job.Hash, "cover", "", tester); !errors.Is(err, ErrNotRetryable) {
 		t.Errorf("retry of a part that is ready: %v", err)
 	}
-	if _, err := h.store.RetryPart(t.Context(), job.Hash, "preview", ""); !errors.Is(err, ErrJobNotFound) {
+	if _, err := h.store.RetryPart(t.Context(), job.Hash, "preview", "", tester); !errors.Is(err, ErrJobNotFound) {
 		t.Errorf("retry of a part that nobody asked for: %v", err)
 	}
 
@@ -205,7 +205,7 @@ func TestPartsAreCancelledAndRetried(t *testing.T) {
 	d.Wake()
 	c := parts.next(t)
 	films.next(t)
-	if _, _, err := h.store.Cancel(t.Context(), job.ID); err != nil {
+	if _, _, err := h.store.Cancel(t.Context(), job.ID, tester); err != nil {
 		t.Fatal(err)
 	}
 	<-c.ctx.Done()
@@ -213,7 +213,7 @@ func TestPartsAreCancelledAndRetried(t *testing.T) {
 	if part.State != "cancelled" {
 		t.Errorf("part %+v", part)
 	}
-	if _, err := h.store.Retry(t.Context(), job.ID); err != nil {
+	if _, err := h.store.Retry(t.Context(), job.ID, tester); err != nil {
 		t.Fatal(err)
 	}
 	d.Wake()

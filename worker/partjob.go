@@ -22,13 +22,20 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if req.Film, err = a.film(working); err != nil {
 		return err
 	}
+	if a.job.ParentID == "" { // who asks for a film's parts with it says which clip
+		req.Clip = req.Film.Clip
+	}
 	a.part, err = a.w.cfg.Parts.MakePart(working, req)
 	if err != nil {
 		return err
 	}
-	results, err := partResults(a.w.cfg.BaseURL, a.job, a.part)
+	results, err := partResults(a.w.cfg.BaseURL, a.job, a.part, req.Film.Encrypted)
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
+	}
+	var madeOf *string
+	if partKinds[a.job.Type].afterFilm {
+		madeOf = &req.Film.Prefix
 	}
 	rest()
 	if err := context.Cause(held); err != nil {
@@ -38,7 +45,7 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 		return a.w.cfg.Store.PublishPart(held, PublishPart{
 			Fence: a.job.Fence(), Hash: a.job.Hash, Kind: a.job.PartKind, Name: a.job.PartName,
 			Facts: a.part.Facts, Objects: a.part.Objects, Results: results,
-			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified),
+			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified), Film: madeOf,
 		})
 	})
 }
@@ -47,7 +54,7 @@ func (a *attempt) partRequest(part pipeline.Part, reporter *reporter) pipeline.P
 	return pipeline.PartRequest{
 		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
 		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
-		Part: part, Nice: partNice, Light: a.job.Light,
+		Part: part, Nice: partNice, Light: a.job.Light, ServedKey: a.servedKey,
 		Verified: func(ctx context.Context, etag string) (bool, error) {
 			return a.w.cfg.Store.verified(ctx, a.job.Hash, VerifiedSource{a.job.Source, etag})
 		},
@@ -64,12 +71,13 @@ func verifiedSource(key, etag string, verified bool) VerifiedSource {
 }
 
 // partResults is the results object of a job that made a part: the wire
-// contract. The facts of each kind stand beside it.
-func partResults(baseURL string, job Job, made *pipeline.MadePart) (json.RawMessage, error) {
+// contract. The facts of each kind stand beside it. Downloads of an encrypted
+// title have addresses under its playback keys only.
+func partResults(baseURL string, job Job, made *pipeline.MadePart, encrypted bool) (json.RawMessage, error) {
 	root := baseURL + "/stream/" + job.Hash + "/"
 	urls := map[string]string{}
 	for _, o := range made.Objects {
-		if !segmentOfText(job.PartKind, o.Name) {
+		if gated := encrypted && job.PartKind == pipeline.StaticKind; !gated && !segmentOfText(job.PartKind, o.Name) {
 			urls[o.Name] = root + o.Name
 		}
 	}

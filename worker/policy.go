@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/sealcast/sealcast/keystore/audit"
 )
 
 const actionSetPolicy = "asset.policy"
@@ -20,8 +17,9 @@ type PolicyChange struct {
 	ExternalID *string // empty: none any more
 }
 
-// ErrExternalIDTaken says that another asset has the external id.
-var ErrExternalIDTaken = errors.New("another asset has this external id")
+// ErrExternalIDTaken says that another asset has the external id, or that it is
+// the id of a playback key: a token could not tell them apart.
+var ErrExternalIDTaken = errors.New("another asset or a playback key has this external id")
 
 // externalIDPattern is that of the column: long enough to be no scope of a token.
 var externalIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{3,128}$`)
@@ -55,20 +53,27 @@ func (s *JobStore) SetPolicy(ctx context.Context, hash string, change PolicyChan
 		if change.ExternalID != nil {
 			details["external_id"] = *change.ExternalID
 		}
-		maps.Copy(details, by.Details)
-		if err := audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionSetPolicy, Subject: hash, Details: details}); err != nil {
+		if err := by.record(ctx, tx, actionSetPolicy, hash, details); err != nil {
 			return err
 		}
 		a, err = readAsset(ctx, tx, hash)
 		return err
 	})
-	if violates(err, "asset_policies_external_id_key") {
+	if violates(err, "asset_policies_external_id_key") || violates(err, "access_names_differ") {
 		err = ErrExternalIDTaken
 	}
 	if err != nil {
 		return Asset{}, fmt.Errorf("change the policy of %s: %w", hash, err)
 	}
 	return a, nil
+}
+
+// closeAsset makes an asset private, and says whether it was not so before.
+func closeAsset(ctx context.Context, tx pgx.Tx, hash string) (changed bool, err error) {
+	tag, err := tx.Exec(ctx, `
+		INSERT INTO asset_policies AS p (hash, private) VALUES ($1, true)
+		ON CONFLICT (hash) DO UPDATE SET private = true, updated_at = now() WHERE NOT p.private`, hash)
+	return tag.RowsAffected() > 0, err
 }
 
 func changePolicy(ctx context.Context, tx pgx.Tx, hash string, c PolicyChange) error {
@@ -81,18 +86,34 @@ func changePolicy(ctx context.Context, tx pgx.Tx, hash string, c PolicyChange) e
 	return err
 }
 
-// applyPolicy does what a submission says of the asset's policy. A submission
-// can close an asset and never opens one: a task that waited in a queue must
-// not undo what somebody has closed since.
-func applyPolicy(ctx context.Context, tx pgx.Tx, sub Submission) error {
+// lockForPolicy is the first thing in the transaction of a submission that will
+// change the asset's policy. A deletion takes this lock, then jobs, then the
+// policy: who has locked a job already must not wait for it.
+func lockForPolicy(ctx context.Context, tx pgx.Tx, sub Submission) error {
 	if !sub.Private {
 		return nil
 	}
-	closed := true
-	if err := changePolicy(ctx, tx, sub.Hash, PolicyChange{Private: &closed}); err != nil {
-		return fmt.Errorf("make the asset private: %w", err)
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, sub.Hash); err != nil {
+		return fmt.Errorf("lock the asset: %w", err)
 	}
 	return nil
+}
+
+// applyPolicy does what a submission says of the asset's policy. A submission
+// can close an asset and never opens one: a task that waited in a queue must
+// not undo what somebody has closed since.
+func applyPolicy(ctx context.Context, tx pgx.Tx, sub Submission, jobID string) error {
+	if !sub.Private {
+		return nil
+	}
+	changed, err := closeAsset(ctx, tx, sub.Hash)
+	if err != nil {
+		return fmt.Errorf("make the asset private: %w", err)
+	}
+	if !changed {
+		return nil
+	}
+	return sub.By.record(ctx, tx, actionSetPolicy, sub.Hash, map[string]any{"private": true, "job": jobID})
 }
 
 // forgetPolicy deletes the policy with the asset.

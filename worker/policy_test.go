@@ -79,7 +79,7 @@ func TestPolicyOfAnAsset(t *testing.T) {
 	if a, err = h.store.SetPolicy(t.Context(), job.Hash, PolicyChange{Private: yes()}, tester); err != nil || !a.Private || a.ExternalID != name {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	if n := count(h, `SELECT count(*) FROM audit_entries WHERE action = 'asset.policy' AND subject = $1`, job.Hash); n != 2 {
+	if n := count(h, `SELECT count(*) FROM audit_entries WHERE action = 'asset.policy' AND subject = $1`, job.Hash); n != 3 {
 		t.Errorf("%d audit entries", n)
 	}
 	other := h.published(2)

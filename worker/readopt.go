@@ -74,15 +74,22 @@ func adopt(ctx context.Context, tx pgx.Tx, sub Submission, id, delivery string) 
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return job, adoptedDuplicate, err
 	}
+	if err := lockForPolicy(ctx, tx, sub); err != nil {
+		return Job{}, "", err
+	}
 	job, result, err := effect(ctx, tx, sub, id, delivery)
 	if err != nil {
 		return Job{}, "", err
 	}
-	if err := applyPolicy(ctx, tx, sub); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO adopted_tasks (delivery, job_id) VALUES ($1, $2)`, delivery, job.ID); err != nil {
 		return Job{}, "", err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO adopted_tasks (delivery, job_id) VALUES ($1, $2)`, delivery, job.ID)
-	return job, result, err
+	if result == adoptedNew {
+		if err := recordTrack(ctx, tx, sub, job); err != nil {
+			return Job{}, "", err
+		}
+	}
+	return job, result, applyPolicy(ctx, tx, sub, job.ID)
 }
 
 func effect(ctx context.Context, tx pgx.Tx, sub Submission, id, delivery string) (Job, string, error) {

@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/sealcast/sealcast/keystore/audit"
 )
 
 const actionRepackage = "asset.repackage"
@@ -81,9 +78,7 @@ func (s *JobStore) Repackage(ctx context.Context, sub Submission, by Origin) (jo
 		if _, err := tx.Exec(ctx, `UPDATE jobs SET rekey = true WHERE id = $1`, job.ID); err != nil {
 			return err
 		}
-		details := map[string]any{"job": job.ID}
-		maps.Copy(details, by.Details)
-		return audit.Append(ctx, tx, audit.Entry{Actor: by.Actor, Action: actionRepackage, Subject: sub.Hash, Details: details})
+		return by.record(ctx, tx, actionRepackage, sub.Hash, map[string]any{"job": job.ID})
 	})
 	if err != nil {
 		return Job{}, false, fmt.Errorf("repackage %s: %w", sub.Hash, err)

@@ -21,7 +21,7 @@ func TestRetry(t *testing.T) {
 	cancelled := h.submit(request(2, ""))
 	h.cancel(cancelled.ID)
 	for _, before := range []Job{failed, h.get(cancelled.ID)} {
-		job, err := h.store.Retry(t.Context(), before.ID)
+		job, err := h.store.Retry(t.Context(), before.ID, tester)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +32,7 @@ func TestRetry(t *testing.T) {
 		if n := count(h, `SELECT count(*) FROM outbox WHERE job_id = $1 AND dispatch_seq = $2`, job.ID, job.DispatchSeq); n != 1 {
 			t.Errorf("%d doorbells", n)
 		}
-		if _, err := h.store.Retry(t.Context(), job.ID); !errors.Is(err, ErrNotRetryable) {
+		if _, err := h.store.Retry(t.Context(), job.ID, tester); !errors.Is(err, ErrNotRetryable) {
 			t.Errorf("retry a queued job: %v", err)
 		}
 	}
@@ -46,10 +46,10 @@ func TestRetry(t *testing.T) {
 		t.Errorf("attempt %d", job.Attempt)
 	}
 	h.await(cancelled.ID, StateSucceeded)
-	if _, err := h.store.Retry(t.Context(), failed.ID); !errors.Is(err, ErrNotRetryable) {
+	if _, err := h.store.Retry(t.Context(), failed.ID, tester); !errors.Is(err, ErrNotRetryable) {
 		t.Errorf("retry a succeeded job: %v", err)
 	}
-	if _, err := h.store.Retry(t.Context(), "nobody"); !errors.Is(err, ErrJobNotFound) {
+	if _, err := h.store.Retry(t.Context(), "nobody", tester); !errors.Is(err, ErrJobNotFound) {
 		t.Errorf("retry nobody: %v", err)
 	}
 	h.invariants()
@@ -60,7 +60,7 @@ func TestRetryAfterCancelHasOneDoorbell(t *testing.T) {
 	h := newHouse(t)
 	job, req := h.claimed(1, "")
 	h.cancel(job.ID)
-	again, err := h.store.Retry(t.Context(), job.ID)
+	again, err := h.store.Retry(t.Context(), job.ID, tester)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,14 +85,14 @@ func TestRetryConflicts(t *testing.T) {
 	failed := h.failed(1, "", "source_empty")
 	other := h.submit(request(1, "")) // the same request, made anew
 	var duplicate *DuplicateError
-	if _, err := h.store.Retry(t.Context(), failed.ID); !errors.As(err, &duplicate) || duplicate.JobID != other.ID {
+	if _, err := h.store.Retry(t.Context(), failed.ID, tester); !errors.As(err, &duplicate) || duplicate.JobID != other.ID {
 		t.Errorf("retry beside a live job: %v", err)
 	}
 	_, req := h.claim(other)
 	if err := h.store.Publish(t.Context(), req, h.keys); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.store.Retry(t.Context(), failed.ID); !errors.As(err, &duplicate) || duplicate.JobID != other.ID {
+	if _, err := h.store.Retry(t.Context(), failed.ID, tester); !errors.As(err, &duplicate) || duplicate.JobID != other.ID {
 		t.Errorf("retry beside a published job: %v", err)
 	}
 	// Once other options are the current publication, nothing stands in the way.
@@ -100,7 +100,7 @@ func TestRetryConflicts(t *testing.T) {
 	if err := h.store.Publish(t.Context(), req, h.keys); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.store.Retry(t.Context(), failed.ID); err != nil {
+	if _, err := h.store.Retry(t.Context(), failed.ID, tester); err != nil {
 		t.Errorf("retry of what is not current: %v", err)
 	}
 	if got := h.get(failed.ID); got.State != StateQueued {
@@ -113,7 +113,7 @@ func TestRetryConflicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sealed *RequestError
-	if _, err := h.store.Retry(t.Context(), clear.ID); !errors.As(err, &sealed) || sealed.Code != CodeEncryptionSealed {
+	if _, err := h.store.Retry(t.Context(), clear.ID, tester); !errors.As(err, &sealed) || sealed.Code != CodeEncryptionSealed {
 		t.Errorf("retry of the other choice: %v", err)
 	}
 	if got := h.get(clear.ID); got.State != StateFailed || got.ErrorCode != "x" {
@@ -128,7 +128,7 @@ func TestRetriesAtOnceAreOne(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make(chan error, 8)
 	for range cap(errs) {
-		wg.Go(func() { _, err := h.store.Retry(t.Context(), job.ID); errs <- err })
+		wg.Go(func() { _, err := h.store.Retry(t.Context(), job.ID, tester); errs <- err })
 	}
 	wg.Wait()
 	close(errs)

@@ -242,6 +242,26 @@ func (r *reader) texts(field string, dst *[]string) {
 	*dst = out
 }
 
+func (r *reader) wholes(field string, dst *[]int) {
+	v, there := r.obj[field]
+	if !there {
+		return
+	}
+	list, ok := v.([]any)
+	out := make([]int, 0, len(list))
+	for _, e := range list {
+		n, _ := e.(json.Number)
+		i, err := strconv.ParseInt(n.String(), 10, 32)
+		ok = ok && err == nil
+		out = append(out, int(i))
+	}
+	if !ok {
+		r.want(field, "a list of whole numbers")
+		return
+	}
+	*dst = out
+}
+
 // sub opens the object in field; an absent one is empty.
 func (r *reader) sub(field string) *reader {
 	v, there := r.obj[field]

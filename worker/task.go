@@ -85,6 +85,9 @@ type Submission struct {
 	// policy and makes no other request: no part of the digest.
 	Private bool
 
+	// By says who asks; no actor: a task on the queue. No part of the digest.
+	By Origin
+
 	// IdempotencyKey stands for the job from now on; empty: none. No part of
 	// the digest.
 	IdempotencyKey string
@@ -98,7 +101,9 @@ type Submission struct {
 func Types() []string { return append(requestTypes(), TypePlan) }
 
 // requestTypes lists the types that can be asked for.
-func requestTypes() []string { return append([]string{TypeTranscode, TypeFull}, partOrder...) }
+func requestTypes() []string {
+	return append([]string{TypeTranscode, TypeFull, TypeAudio}, partOrder...)
+}
 
 // wirePayload is the canonical spelling of a payload.
 type wirePayload struct {
@@ -153,11 +158,11 @@ func ParseSubmission(taskType string, payload []byte) (Submission, error) {
 		return Submission{}, bad
 	}
 	if s.SourceTTL != nil && (s.Part != nil || s.DryRun) {
-		return Submission{}, badPayload("only a film decides what becomes of its source: keep_source and source_ttl are for %s and %s", TypeTranscode, TypeFull)
+		return Submission{}, badPayload("only a film decides what becomes of its source: keep_source and source_ttl are for %s, %s and %s", TypeTranscode, TypeFull, TypeAudio)
 	}
 	if s.DryRun { // it makes nothing, so it closes nothing
 		if s.Part != nil {
-			return Submission{}, badPayload(`"dry_run" is for %s and %s`, TypeTranscode, TypeFull)
+			return Submission{}, badPayload(`"dry_run" is for %s, %s and %s`, TypeTranscode, TypeFull, TypeAudio)
 		}
 		s.Queue, s.Private = QueueParts, false
 	}
@@ -177,9 +182,12 @@ func (s *Submission) parseType(r *reader) *RequestError {
 		s.Part, s.Queue = &part, QueueParts
 		return bad
 	}
+	if s.Type == TypeAudio {
+		return parseSound(options, s)
+	}
+	outer := options
 	if s.Type == TypeFull {
 		options.only(fullFields()...)
-		outer := options
 		options = outer.sub("transcode")
 		if outer.err != nil {
 			return outer.err
@@ -196,6 +204,9 @@ func (s *Submission) parseType(r *reader) *RequestError {
 		return bad
 	}
 	s.Options = s.Options.Canonical()
+	if s.Type == TypeFull {
+		return parseStatics(outer, s)
+	}
 	return nil
 }
 
@@ -221,17 +232,8 @@ func parseTreatment(r *reader, o *pipeline.Options) {
 		in.text("surround", &o.Audio.Surround)
 		in.flag("audio_only", &o.Audio.AudioOnly)
 	}, "surround", "audio_only")
-	r.optional("clip", func(in *reader) {
-		o.Clip = &pipeline.Clip{}
-		in.decimal("start", &o.Clip.Start)
-		in.decimal("end", &o.Clip.End)
-	}, "start", "end")
-	r.optional("loudness", func(in *reader) {
-		l := pipeline.DefaultLoudness()
-		in.decimal("lufs", &l.LUFS)
-		in.decimal("true_peak", &l.TruePeak)
-		o.Loudness = &l
-	}, "lufs", "true_peak")
+	o.Clip = clipOf(r)
+	parseLoudness(r, o)
 	r.optional("watermark", func(in *reader) {
 		w := pipeline.DefaultWatermark()
 		in.text("source", &w.Source)
@@ -243,6 +245,24 @@ func parseTreatment(r *reader, o *pipeline.Options) {
 		}
 		o.Watermark = &w
 	}, "source", "position", "opacity", "scale")
+}
+
+func clipOf(r *reader) (clip *pipeline.Clip) {
+	r.optional("clip", func(in *reader) {
+		clip = &pipeline.Clip{}
+		in.decimal("start", &clip.Start)
+		in.decimal("end", &clip.End)
+	}, "start", "end")
+	return clip
+}
+
+func parseLoudness(r *reader, o *pipeline.Options) {
+	r.optional("loudness", func(in *reader) {
+		l := pipeline.DefaultLoudness()
+		in.decimal("lufs", &l.LUFS)
+		in.decimal("true_peak", &l.TruePeak)
+		o.Loudness = &l
+	}, "lufs", "true_peak")
 }
 
 // check looks at what the fields beside the options say.

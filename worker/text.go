@@ -105,6 +105,14 @@ func trackOf(p pipeline.Part) (pipeline.Text, bool) {
 // named sets the part's name among those of its kind, and lets the job's source
 // be the text where the options name none.
 func (p *PartSubmission) named(source string) {
+	switch part := p.Part.(type) {
+	case pipeline.Static:
+		p.Name = part.Rung
+		return
+	case pipeline.Download:
+		p.Name = part.Format
+		return
+	}
 	t, ok := trackOf(p.Part)
 	if !ok {
 		return
@@ -126,30 +134,39 @@ func TextSubmission(hash, source string, track texttrack.Track, document string)
 	return s.child(PartSubmission{Type: TypeText, Kind: pipeline.TextKind, Name: t.ID(), Part: t}), nil
 }
 
-// Film gives what text tracks are cut to, and the source of what is published.
+// recordTrack puts on record that somebody asks for a text track of a title.
+func recordTrack(ctx context.Context, tx pgx.Tx, sub Submission, job Job) error {
+	if sub.Part == nil {
+		return nil
+	}
+	if _, ok := trackOf(sub.Part.Part); !ok {
+		return nil
+	}
+	return sub.By.record(ctx, tx, actionPutTrack, sub.Hash, map[string]any{"track": sub.Part.Name, "job": job.ID})
+}
+
+// Film gives what parts must know of the film, and the source of what is published.
 // ErrPublicationNotFound.
 func (s *JobStore) Film(ctx context.Context, hash string) (film pipeline.Film, source string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var length, from float64
 	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce((j.results->>'duration_seconds')::float8, 0), coalesce((j.options #>> '{clip,start}')::float8, 0), j.source
+		SELECT coalesce((j.results->>'duration_seconds')::float8, 0), coalesce((j.options #>> '{clip,start}')::float8, 0), p.prefix, a.encrypted, j.options->'clip', j.source
 		FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation JOIN jobs j ON j.id = p.job_id
-		WHERE a.hash = $1`, hash).Scan(&length, &from, &source)
+		WHERE a.hash = $1`, hash).Scan(&length, &from, &film.Prefix, &film.Encrypted, &film.Clip, &source)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return pipeline.Film{}, "", ErrPublicationNotFound
 	}
 	if err != nil {
 		return pipeline.Film{}, "", fmt.Errorf("look for the film of %s: %w", hash, err)
 	}
-	return pipeline.Film{Length: time.Duration(length * float64(time.Second)), From: time.Duration(from * float64(time.Second))}, source, nil
+	film.Length, film.From = time.Duration(length*float64(time.Second)), time.Duration(from*float64(time.Second))
+	return film, source, nil
 }
 
-// film fills in what a text track needs of the film; nothing when there is none.
+// film gives what is published of the job's asset; nothing when there is none.
 func (a *attempt) film(ctx context.Context) (pipeline.Film, error) {
-	if a.job.PartKind != pipeline.TextKind {
-		return pipeline.Film{}, nil
-	}
 	film, _, err := a.w.cfg.Store.Film(ctx, a.job.Hash)
 	if errors.Is(err, ErrPublicationNotFound) {
 		return pipeline.Film{}, nil

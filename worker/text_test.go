@@ -117,7 +117,7 @@ func TestTextTracksFollowTheFilm(t *testing.T) {
 	if err != nil || len(entry.Parts) != 1 || entry.Parts[0].JobID != second.ID || entry.Parts[0].Name != "en" || first.ID == second.ID {
 		t.Fatalf("parts %+v, %v", entry.Parts, err)
 	}
-	if gone, err := h.store.RemovePart(t.Context(), job.Hash, pipeline.TextKind, "en"); err != nil || !gone {
+	if gone, err := h.store.RemoveTrack(t.Context(), job.Hash, "en", tester); err != nil || !gone {
 		t.Errorf("removed: %v, %v", gone, err)
 	}
 	// What was taken off can be put again.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sealcast/sealcast/api"
@@ -34,13 +35,13 @@ func (s jobService) Submit(ctx context.Context, req api.JobRequest) (api.Job, bo
 	if err != nil {
 		return api.Job{}, false, requestProblem(err)
 	}
-	sub.IdempotencyKey = req.IdempotencyKey
+	sub.IdempotencyKey, sub.By = req.IdempotencyKey, callerOrigin(req.By)
 	// A job that is known stays known when its source has gone.
 	known, err := s.store.Known(ctx, sub)
 	if err != nil {
 		return api.Job{}, false, requestProblem(err)
 	}
-	if !known {
+	if !known && sub.NeedsSource() {
 		if err := s.admit(ctx, &sub); err != nil {
 			return api.Job{}, false, err
 		}
@@ -118,8 +119,8 @@ func (s jobService) Get(ctx context.Context, id string) (api.Job, error) {
 }
 
 // Cancel implements api.JobService.
-func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error) {
-	job, done, err := s.store.Cancel(ctx, id)
+func (s jobService) Cancel(ctx context.Context, id string, by api.Caller) (api.Job, bool, error) {
+	job, done, err := s.store.Cancel(ctx, id, callerOrigin(by))
 	switch {
 	case errors.Is(err, worker.ErrJobNotFound):
 		return api.Job{}, false, api.ErrNotFound
@@ -134,8 +135,8 @@ func (s jobService) Cancel(ctx context.Context, id string) (api.Job, bool, error
 }
 
 // Retry implements api.JobService.
-func (s jobService) Retry(ctx context.Context, id string) (api.Job, error) {
-	return s.retried(s.store.Retry(ctx, id))
+func (s jobService) Retry(ctx context.Context, id string, by api.Caller) (api.Job, error) {
+	return s.retried(s.store.Retry(ctx, id, callerOrigin(by)))
 }
 
 func (s jobService) retried(job worker.Job, err error) (api.Job, error) {
@@ -181,8 +182,8 @@ func (s jobService) Repackage(ctx context.Context, hash string, by api.Caller) (
 }
 
 // RetryPart implements api.JobService.
-func (s jobService) RetryPart(ctx context.Context, hash, kind, name string) (api.Job, error) {
-	return s.retried(s.store.RetryPart(ctx, hash, kind, name))
+func (s jobService) RetryPart(ctx context.Context, hash, kind, name string, by api.Caller) (api.Job, error) {
+	return s.retried(s.store.RetryPart(ctx, hash, kind, name, callerOrigin(by)))
 }
 
 func conflict(code, detail string) *api.Problem {
@@ -276,7 +277,7 @@ func (a assets) SetPolicy(ctx context.Context, hash string, change api.PolicyCha
 	}
 	found, err := a.store.SetPolicy(ctx, hash, worker.PolicyChange{Private: change.Private, ExternalID: change.ExternalID}, callerOrigin(by))
 	if errors.Is(err, worker.ErrExternalIDTaken) {
-		return api.Asset{}, conflict("external_id_taken", "another asset has this external_id")
+		return api.Asset{}, conflict("external_id_taken", "another asset or a playback key has this name")
 	}
 	return assetForAPI(found), assetError(err)
 }
@@ -356,6 +357,35 @@ func (a anchors) AnchorKeys(ctx context.Context, prefix string) (keys []string, 
 		keys = append(keys, o.Key)
 	}
 	return keys, err
+}
+
+// originals shows to the API the sources that titles were made of.
+type originals struct {
+	store  *worker.JobStore
+	bucket *objstore.Bucket
+}
+
+// Original implements api.Originals: what lies there must be what was found to
+// have the title's SHA-256.
+func (o originals) Original(ctx context.Context, hash string) (api.Original, error) {
+	source, etags, err := o.store.PublishedSource(ctx, hash)
+	if err != nil {
+		return api.Original{}, publicationError(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, statTimeout)
+	defer cancel()
+	info, err := o.bucket.Stat(ctx, source)
+	switch {
+	case errors.Is(err, pipeline.ErrObjectNotFound):
+		return api.Original{}, api.ErrNotFound
+	case err != nil:
+		return api.Original{}, fmt.Errorf("%w: %w", api.ErrObjectStore, err)
+	case !slices.Contains(etags, info.ETag):
+		return api.Original{}, api.ErrNotFound
+	}
+	return api.Original{Size: info.Size, Open: func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+		return o.bucket.Get(ctx, source, info.ETag, off, n)
+	}}, nil
 }
 
 // objects shows the media bucket to the API.

@@ -117,17 +117,57 @@ func TestE2EDelivery(t *testing.T) {
 
 	t.Run("keys as others have them", func(t *testing.T) {
 		r.t = t
-		a := r.do("GET", "/v1/video/playback/key/"+tok+"/"+job.ID, "")
-		b := r.do("GET", "/video/key/"+job.ID, "", "Cookie: __Secure-pb="+tok)
-		c := r.do("GET", "/api/key/"+hash, "", "Authorization: Bearer "+tok)
-		if a.status != 200 || b.status != 200 || len(a.body) != 16 || string(a.body) != string(b.body) || string(a.body) != string(c.body) {
-			t.Errorf("%d %d %d", a.status, b.status, c.status)
+		ask := func(tok string) (answers []answer) {
+			for path, header := range map[string]string{
+				"/v1/video/playback/key/" + tok + "/" + job.ID: "Accept: */*",
+				"/video/key/" + job.ID:                         "Cookie: __Secure-pb=" + tok,
+				"/api/key/" + hash:                             "Authorization: Bearer " + tok,
+			} {
+				answers = append(answers, r.do("GET", path, "", header))
+			}
+			return answers
+		}
+		var minted struct{ Token string }
+		m := r.do("POST", "/api/playback-keys/film-one/tokens", "{}", "Content-Type: application/json", "X-API-Key: "+r.env["API_KEY"])
+		if err := json.Unmarshal(m.body, &minted); err != nil || minted.Token == "" {
+			t.Fatalf("%d %s", m.status, m.body)
 		}
 		s := r.do("POST", "/v1/p/film-one/session", "", "Authorization: Bearer "+tok)
 		cookie, _, _ := strings.Cut(s.header.Get("Set-Cookie"), ";")
-		if d := r.do("GET", "/v1/p/film-one/key", "", "Cookie: "+cookie); d.status != 200 || string(d.body) != string(a.body) {
+		d := r.do("GET", "/v1/p/film-one/key", "", "Cookie: "+cookie)
+		if d.status != 200 || len(d.body) != 16 {
 			t.Errorf("by the session's cookie: %d", d.status)
 		}
+		for _, a := range ask(minted.Token) {
+			if a.status != 200 || string(a.body) != string(d.body) {
+				t.Errorf("a token for the playback key: %d %s", a.status, a.body)
+			}
+		}
+		// The title is private: a token for its hash opens playback keys alone,
+		// until it is opened, and then again.
+		closed := func(want bool) {
+			t.Helper()
+			deadline := time.Now().Add(2 * time.Second)
+			for {
+				right := 0
+				for _, a := range ask(tok) {
+					if (want && a.status == http.StatusForbidden && strings.Contains(string(a.body), "token_mismatch")) || (!want && string(a.body) == string(d.body)) {
+						right++
+					}
+				}
+				if right == 3 {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("closed %v: %d of 3 routes", want, right)
+				}
+			}
+		}
+		closed(true)
+		r.patch(hash, `{"private":false}`)
+		closed(false)
+		r.patch(hash, `{"private":true}`)
+		closed(true)
 	})
 
 	gone := r.token(hash, time.Second)

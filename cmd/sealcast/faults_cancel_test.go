@@ -32,7 +32,7 @@ func TestFaultsCancelInEveryState(t *testing.T) {
 			f.serveAPI()
 			f.worker(nil)
 			held := b.hold(t, f)
-			id := f.film(t, "320x240", 8)
+			id := b.film(t, f)
 			f.reached(held, b.name)
 			if b.inCommit {
 				f.cancelledOrPublished(t, held, id)

@@ -16,7 +16,17 @@ type boundary struct {
 	// published says that the attempt's publication is visible at the boundary.
 	published bool
 	inCommit  bool // the publish transaction holds the job's row, or has just let it go
+	seconds   int  // of the film, 0: 8; the encoder must still be at it when the boundary is reached
 	hold      func(t *testing.T, f *faultRig) *snag
+}
+
+// film enters a film that is long enough for the boundary.
+func (b boundary) film(t *testing.T, f *faultRig) (id string) {
+	t.Helper()
+	if b.seconds == 0 {
+		return f.film(t, "320x240", 8)
+	}
+	return f.film(t, "320x240", b.seconds)
 }
 
 func boundaries() []boundary {
@@ -28,7 +38,7 @@ func boundaries() []boundary {
 		{name: "probe", stage: "probe", hold: func(t *testing.T, f *faultRig) *snag {
 			return f.store.catch(t, false, 1, fromBucket(f.env["SOURCE_BUCKET"], http.MethodGet))
 		}},
-		{name: "encode", stage: "encode", hold: func(t *testing.T, f *faultRig) *snag {
+		{name: "encode", stage: "encode", seconds: 60, hold: func(t *testing.T, f *faultRig) *snag {
 			return f.store.catch(t, false, 0, putOf(".m4s", ".ts"))
 		}},
 		{name: "half of the segments are uploaded", short: true, hold: func(t *testing.T, f *faultRig) *snag {
@@ -77,7 +87,7 @@ func TestFaultsKilledAtEveryBoundary(t *testing.T) {
 			f.serveAPI()
 			first := f.worker(nil)
 			held := b.hold(t, f)
-			id := f.film(t, "320x240", 8)
+			id := b.film(t, f)
 			f.reached(held, b.name)
 			if j := f.row(id); !b.published && (j.State != "running" || j.Attempt != 1) {
 				t.Errorf("at the boundary the job is %+v", j)

@@ -135,7 +135,7 @@ func runServices(ctx context.Context, cfg *config, r roles, log *slog.Logger, re
 	}
 	defer stopMetrics()
 
-	dispatcher := worker.NewDispatcher(worker.DispatcherConfig{Store: p.jobs, Redis: p.redis, Metrics: p.metrics, Log: log})
+	dispatcher := worker.NewDispatcher(worker.DispatcherConfig{Store: p.jobs, Redis: p.redis, Keys: p.keys, Metrics: p.metrics, Log: log})
 	group, ctx := errgroup.WithContext(ctx)
 	start, err := p.prepare(ctx, r, dispatcher)
 	if err != nil {
@@ -273,6 +273,7 @@ func (p *platform) newAPI(dispatcher *worker.Dispatcher, gate *access.Gate) (htt
 		Assets:        assets{p.jobs, p.keys},
 		Publications:  publications{p.jobs},
 		Objects:       objects{p.store.Bucket(string(p.cfg.Media.Bucket))},
+		Originals:     originals{p.jobs, p.store.Bucket(string(p.cfg.Source.Bucket))},
 		Pages:         player.NewSite(),
 		Embeds:        gate,
 		KeysPerToken:  int(p.cfg.Viewer.KeyLimitPerToken),

@@ -40,7 +40,7 @@ the job goes on.`,
 		exits: []int{exitOK, exitFailure, exitUsage, exitJobFailed, exitInterrupted},
 		newFlags: func(fs *flag.FlagSet) action {
 			var f submitFlags
-			fs.StringVar(&f.kind, "type", worker.TypeTranscode, "`type` of the job: "+worker.TypeTranscode+" or "+worker.TypeFull)
+			fs.StringVar(&f.kind, "type", worker.TypeTranscode, "`type` of the job: "+worker.TypeTranscode+", "+worker.TypeFull+" or "+worker.TypeAudio)
 			fs.BoolVar(&f.clear, "clear", false, "publish without encryption")
 			fs.StringVar(&f.outputs, "outputs", "", "`list` of outputs, by comma: cmaf,ts (default: the server's, both)")
 			fs.StringVar(&f.ladder, "ladder", "", "`list` of rungs, by comma: 1080p,720p (default: what the source deserves)")
@@ -104,8 +104,8 @@ func submit(ctx context.Context, s *session, f submitFlags) error {
 	switch {
 	case len(s.args) != 1:
 		return usageError{"give exactly one FILE"}
-	case f.kind != worker.TypeTranscode && f.kind != worker.TypeFull:
-		return usageError{fmt.Sprintf("-type %s is unknown: %s or %s", f.kind, worker.TypeTranscode, worker.TypeFull)}
+	case f.kind != worker.TypeTranscode && f.kind != worker.TypeFull && f.kind != worker.TypeAudio:
+		return usageError{fmt.Sprintf("-type %s is unknown: %s, %s or %s", f.kind, worker.TypeTranscode, worker.TypeFull, worker.TypeAudio)}
 	}
 	store, err := objstore.New(s.cfg.S3.client())
 	if err != nil {

@@ -5,12 +5,11 @@ import (
 
 	"github.com/sealcast/sealcast/api"
 	"github.com/sealcast/sealcast/internal/texttrack"
-	"github.com/sealcast/sealcast/pipeline"
 	"github.com/sealcast/sealcast/worker"
 )
 
 // PutTrack implements api.Tracks.
-func (s jobService) PutTrack(ctx context.Context, hash string, track texttrack.Track, document string) (api.Job, error) {
+func (s jobService) PutTrack(ctx context.Context, hash string, track texttrack.Track, document string, by api.Caller) (api.Job, error) {
 	_, source, err := s.store.Film(ctx, hash)
 	if err != nil {
 		return api.Job{}, publicationError(err)
@@ -19,6 +18,7 @@ func (s jobService) PutTrack(ctx context.Context, hash string, track texttrack.T
 	if err != nil {
 		return api.Job{}, requestProblem(err)
 	}
+	sub.By = callerOrigin(by)
 	job, created, err := s.store.Submit(ctx, sub, "")
 	if err != nil {
 		return api.Job{}, requestProblem(err)
@@ -30,8 +30,8 @@ func (s jobService) PutTrack(ctx context.Context, hash string, track texttrack.T
 }
 
 // DeleteTrack implements api.Tracks.
-func (s jobService) DeleteTrack(ctx context.Context, hash, id string) error {
-	removed, err := s.store.RemovePart(ctx, hash, pipeline.TextKind, id)
+func (s jobService) DeleteTrack(ctx context.Context, hash, id string, by api.Caller) error {
+	removed, err := s.store.RemoveTrack(ctx, hash, id, callerOrigin(by))
 	if err == nil && !removed {
 		return api.ErrNotFound
 	}

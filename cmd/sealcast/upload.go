@@ -57,7 +57,7 @@ func uploadSource(ctx context.Context, bucket *objstore.Bucket, path string, sho
 		return source{}, err
 	}
 	body := &meter{ctx: ctx, r: io.LimitReader(f, n), label: "upload", size: n, show: show}
-	if err := bucket.PutReader(ctx, src.key, body, n, "application/octet-stream"); err != nil {
+	if _, err := bucket.PutReader(ctx, src.key, body, n, "application/octet-stream", ""); err != nil {
 		return source{}, fmt.Errorf("upload %s: %w", path, err)
 	}
 	return src, nil

@@ -145,7 +145,8 @@ func (g *Gate) checkRevoked(t token.Grant, now time.Time) error {
 // is one refusal.
 func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) error {
 	title := grant.Title()
-	if req.PathID == "" { // inspection without a title: the token's own
+	own := req.PathID == "" // inspection without a title: the token's own
+	if own {
 		if title == token.Wildcard {
 			return nil
 		}
@@ -157,7 +158,10 @@ func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) erro
 		}
 	}
 	if hashPattern.MatchString(req.PathID) {
-		return g.subjectOfHash(ctx, req.PathID, title, grant)
+		if err := g.subjectOfHash(ctx, req.PathID, title, grant); err != nil || own {
+			return err
+		}
+		return g.notPrivate(ctx, *grant)
 	}
 	return g.subjectOfPlaybackKey(ctx, req.PathID, title, grant)
 }
@@ -181,6 +185,19 @@ func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Gra
 		return nil
 	}
 	return errMismatch
+}
+
+// notPrivate refuses a private title by its hash to a token that is for none of
+// its playback keys, as if it were for another title.
+func (g *Gate) notPrivate(ctx context.Context, grant Grant) error {
+	if grant.PlaybackKey != nil {
+		return nil
+	}
+	private, err := g.view.titles.private(ctx, grant.Hash)
+	if err == nil && private {
+		err = errMismatch
+	}
+	return err
 }
 
 func (g *Gate) subjectOfPlaybackKey(ctx context.Context, id, title string, grant *Grant) error {

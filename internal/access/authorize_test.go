@@ -97,6 +97,57 @@ func TestSubjects(t *testing.T) {
 	}
 }
 
+// A private title is opened by tokens for its playback keys, at its hash too,
+// and by tokens for its hash at its playback keys. Nodes hear of the change.
+func TestPrivateTitles(t *testing.T) {
+	t.Parallel()
+	pool := database(t)
+	g, other := node(t, pool), node(t, pool)
+	playbackKey(t, g, PlaybackKey{ID: "film-a1", Policy: Policy{Private: true}})
+	other.mustRefresh(t)
+	if _, err := pool.Exec(t.Context(), `INSERT INTO asset_policies (hash, external_id) VALUES ($1, 'cms:17')`, hashA); err != nil {
+		t.Fatal(err)
+	}
+	signs := signingKey(t, g, SigningKey{AllowWildcard: true})
+	other.mustRefresh(t)
+	of := func(sub string) string { return mint(t, signs, token.Claims{Subject: sub}) }
+	h := mintH(t, token.Claims{Hash: hashA})
+	set := func(private bool) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), `UPDATE asset_policies SET private = $1`, private); err != nil {
+			t.Fatal(err)
+		}
+		other.mustRefresh(t)
+	}
+	check := func(atHash string) {
+		t.Helper()
+		for _, tok := range []string{h, of(hashA), of("cms:17"), of("*")} {
+			wantCode(t, other, ask(tok, hashA), atHash)
+			wantCode(t, other, ask(tok, "film-a1"), "")
+		}
+		wantCode(t, other, ask(of("film-a1"), hashA), "")
+		wantCode(t, other, ask(of("film-a1"), "film-a1"), "")
+		wantCode(t, other, ask(h, ""), "") // what it says of itself
+		wantCode(t, other, ask(mintH(t, token.Claims{Hash: hashB}), hashB), "")
+	}
+	for range 2 {
+		check("")
+		set(true)
+		check(token.CodeMismatch)
+		set(false)
+	}
+	if _, err := pool.Exec(t.Context(), `INSERT INTO asset_policies (hash, private) VALUES ($1, true)`, hashB); err != nil {
+		t.Fatal(err)
+	}
+	other.mustRefresh(t)
+	wantCode(t, other, ask(mintH(t, token.Claims{Hash: hashB}), hashB), token.CodeMismatch)
+	if _, err := pool.Exec(t.Context(), `DELETE FROM asset_policies WHERE hash = $1`, hashB); err != nil {
+		t.Fatal(err)
+	}
+	other.mustRefresh(t)
+	wantCode(t, other, ask(mintH(t, token.Claims{Hash: hashB}), hashB), "")
+}
+
 func TestEnvironments(t *testing.T) {
 	t.Parallel()
 	g := node(t, database(t))

@@ -125,13 +125,16 @@ func (s *Store) refreshDue(ctx context.Context, log *slog.Logger) error {
 			return ctx.Err()
 		}
 		wrong := ""
+		if err == nil {
+			err = s.takesNothingOver(ctx, k, set)
+		}
 		if errors.Is(err, errNoKeys) {
 			log.WarnContext(ctx, "a key set has no key that can be used, its tokens are refused", "kid", k.KID)
 			wrong, err = "the set has no key that can be used", nil
 		}
 		if err != nil {
 			log.WarnContext(ctx, "a key set cannot be had, the last one stays", "kid", k.KID, "error", err)
-			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks_error = 'the set could not be fetched or read' WHERE kid = $1`, k.KID)
+			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks_error = 'the set could not be fetched or read, or has a kid of another set' WHERE kid = $1`, k.KID)
 		} else {
 			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks = $2, jwks_fetched_at = now(), jwks_error = $4,
 				jwks_next_at = now() + $3 * interval '1 second' WHERE kid = $1`, k.KID, set, jwksEvery.Seconds(), wrong)
@@ -140,4 +143,34 @@ func (s *Store) refreshDue(ctx context.Context, log *slog.Logger) error {
 			return dbError("keep a key set", err)
 		}
 	}
+}
+
+// takesNothingOver is an error when a key that is new in a set has the kid of
+// another live set: whoever writes one set would end the tokens of the other.
+func (s *Store) takesNothingOver(ctx context.Context, k SigningKey, set string) error {
+	sets, err := collect(ctx, s.pool, scanSigningKey, `SELECT `+signingColumns+` FROM signing_keys WHERE source = 'jwks' AND revoked_at IS NULL AND kid <> $1`, k.KID)
+	if err != nil {
+		return err
+	}
+	others := map[string]string{}
+	for _, other := range sets {
+		keys, _ := keysOfSet([]byte(other.jwks), other.rules()) // one that cannot be read verifies nothing
+		for _, key := range keys {
+			others[key.ID()] = other.KID
+		}
+	}
+	before, _ := keysOfSet([]byte(k.jwks), k.rules())
+	for _, key := range before {
+		delete(others, key.ID())
+	}
+	now, err := keysOfSet([]byte(set), k.rules())
+	if err != nil {
+		return err
+	}
+	for _, key := range now {
+		if owner := others[key.ID()]; owner != "" {
+			return fmt.Errorf("its new key %q has the kid of a key of the set %q", key.ID(), owner)
+		}
+	}
+	return nil
 }

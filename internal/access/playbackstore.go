@@ -146,4 +146,10 @@ func (s *Store) title(ctx context.Context, id string) (title, error) {
 	return title{hash: hashes[0]}, nil
 }
 
+// policy reads what is known of a hash.
+func (s *Store) policy(ctx context.Context, hash string) (title, error) {
+	private, err := read(ctx, s, "read the asset's policy", pgx.RowTo[bool], `SELECT private FROM asset_policies WHERE hash = $1`, hash)
+	return title{private: len(private) > 0 && private[0]}, err
+}
+
 var errMismatch = token.Error{Code: token.CodeMismatch}

@@ -284,8 +284,10 @@ func TestPostgresAway(t *testing.T) {
 	signs := signingKey(t, g, SigningKey{})
 	tok := mint(t, signs, token.Claims{Subject: "film-1"})
 	h := mintH(t, token.Claims{Hash: hashA})
+	wantCode(t, g, ask(h, hashA), "")
 	pool.Close()
-	wantCode(t, g, ask(h, hashA), "") // all of it is known here
+	wantCode(t, g, ask(h, hashA), "")                                              // all of it is known here
+	wantCode(t, g, ask(mintH(t, token.Claims{Hash: hashB}), hashB), "unavailable") // it could be private
 	for _, id := range []string{"film-1", hashA} {
 		if _, err := g.Authorize(t.Context(), ask(tok, id)); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", id, err)

@@ -162,6 +162,14 @@ func TestKeySets(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	// Nor does one that was there before: it keeps what it had.
+	body = keySet(t, map[string]*ecdsa.PrivateKey{"b1": next})
+	if err := create(SigningKey{KID: "younger", Issuer: "idp"}); err != nil {
+		t.Fatal(err)
+	}
+	younger := tok("b1", next)
+	wantCode(t, g, ask(younger, hashA), "")
+	body = keySet(t, map[string]*ecdsa.PrivateKey{"b1": first, "a1": next})
 	refresh := func() {
 		t.Helper()
 		if _, err := pool.Exec(t.Context(), `UPDATE signing_keys SET jwks_next_at = now() WHERE source = 'jwks'`); err != nil {
@@ -171,6 +179,12 @@ func TestKeySets(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.mustRefresh(t)
+	}
+	refresh() // of both: "younger" must not have a1, "set" not b1
+	wantCode(t, g, ask(old, hashA), "")
+	wantCode(t, g, ask(younger, hashA), "")
+	if err := g.RevokeSigningKey(t.Context(), "younger", admin); err != nil {
+		t.Fatal(err)
 	}
 	failure = errors.New("away")
 	refresh()

@@ -5,16 +5,17 @@ import (
 	"sync"
 )
 
-const titlesMost = 10_000 // per half
+const titlesMost = 50_000 // per half, some 200 bytes each
 
-// title is what a word names.
+// title is what a word names, or what is known of a hash.
 type title struct {
-	key  *PlaybackKey // nil: no playback key
-	hash string       // of the asset with this external id; empty: none
+	key     *PlaybackKey // nil: no playback key
+	hash    string       // of the asset with this external id; empty: none
+	private bool         // of a hash: playback keys are the only way to the asset
 }
 
-// titleCache remembers what words name, nothing included, as they are asked
-// for. Whatever changes is forgotten, and what was read while something changed
+// titleCache remembers what words name, nothing included, and which hashes are
+// private, as they are asked for. Whatever changes is forgotten, and what was read while something changed
 // is not kept.
 type titleCache struct {
 	store *Store
@@ -48,6 +49,18 @@ func (c *titleCache) get(ctx context.Context, id string) (title, error) {
 	if !externalPattern.MatchString(id) || hashPattern.MatchString(id) {
 		return title{}, nil
 	}
+	return c.find(ctx, id, c.store.title)
+}
+
+// private reports whether the asset of a hash is served under its playback keys
+// alone.
+func (c *titleCache) private(ctx context.Context, hash string) (bool, error) {
+	k, err := c.find(ctx, hash, c.store.policy)
+	return k.private, err
+}
+
+// find gives what is remembered of id, or what read gives.
+func (c *titleCache) find(ctx context.Context, id string, read func(context.Context, string) (title, error)) (title, error) {
 	c.mu.Lock()
 	k, ok := c.now[id]
 	if !ok {
@@ -60,7 +73,7 @@ func (c *titleCache) get(ctx context.Context, id string) (title, error) {
 	if ok {
 		return k, nil
 	}
-	k, err := c.store.title(ctx, id)
+	k, err := read(ctx, id)
 	if err != nil {
 		return title{}, err
 	}

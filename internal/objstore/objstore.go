@@ -148,17 +148,20 @@ func (b *Bucket) Put(ctx context.Context, key string, body []byte, contentType, 
 	return pipeline.ObjectInfo{Key: key, Size: int64(len(body)), ETag: info.ETag}, nil
 }
 
-// PutReader writes an object of known size from a stream, in parts when it is
-// large.
-func (b *Bucket) PutReader(ctx context.Context, key string, body io.Reader, size int64, contentType string) error {
-	_, err := b.api.PutObject(ctx, b.name, key, body, size, minio.PutObjectOptions{
-		ContentType: contentType, PartSize: 16 << 20, NumThreads: 2,
+// PutReader writes an object from a stream, in parts when it is large; a size
+// of −1 is not known.
+func (b *Bucket) PutReader(ctx context.Context, key string, body io.Reader, size int64, contentType, cacheControl string) (pipeline.ObjectInfo, error) {
+	info, err := b.api.PutObject(ctx, b.name, key, body, size, minio.PutObjectOptions{
+		ContentType: contentType, CacheControl: cacheControl, PartSize: partSize, NumThreads: 2,
 	})
 	if err != nil {
-		return wrap("put", key, err)
+		return pipeline.ObjectInfo{}, wrap("put", key, err)
 	}
-	return nil
+	return pipeline.ObjectInfo{Key: key, Size: info.Size, ETag: info.ETag}, nil
 }
+
+// partSize is that of large objects: at most 10,000 of them make 156 GiB.
+const partSize = 16 << 20
 
 // List returns every object below a prefix.
 func (b *Bucket) List(ctx context.Context, prefix string) ([]pipeline.ObjectInfo, error) {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -53,7 +54,8 @@ func (r *rendition) rates() (peak, average float64) {
 }
 
 // eachVariantRate visits variants whose segments are all there, with the
-// rates of its pictures and of the largest sound of its group.
+// rates of its pictures and of the largest sound of its group. A variant that is
+// itself a member of the group has no pictures: one sound plays, not two.
 func (p *presentation) eachVariantRate(f func(v *variant, peak, average float64)) {
 	for _, v := range p.Variants {
 		r := v.Rendition
@@ -70,6 +72,9 @@ func (p *presentation) eachVariantRate(f func(v *variant, peak, average float64)
 			complete = complete && a.whole()
 			ap, aa := a.rates()
 			soundPeak, sound = math.Max(soundPeak, ap), math.Max(sound, aa)
+		}
+		if slices.Contains(v.Audio, r) {
+			peak, average, soundPeak, sound = math.Max(peak, soundPeak), math.Max(average, sound), 0, 0
 		}
 		if complete {
 			f(v, peak+soundPeak, average+sound)

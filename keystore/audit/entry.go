@@ -26,6 +26,7 @@ const (
 	ActionIssue      = "key.issue"         // an attempt got a new content key
 	ActionShred      = "key.shred"         // content keys were destroyed
 	ActionRetireKey  = "key.retire"        // keys of a replaced generation are not served any more
+	ActionRevoke     = "key.revoke"        // keys that retired are over
 	ActionRewrap     = "key.rewrap"        // content keys were sealed anew, under another KEK version
 	ActionRegister   = "kek.register"      // a KEK version was seen for the first time
 	ActionPrimary    = "kek.primary"       // new keys are sealed under another KEK version

@@ -1,0 +1,4 @@
+package keystore
+
+// QueryServed is the query of reader.
+const QueryServed = queryServed

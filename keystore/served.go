@@ -1,0 +1,155 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+)
+
+const (
+	maxLoaders = 2  // queries of reader that run at once
+	maxGroup   = 64 // questions of one query
+)
+
+// reader answers Served in groups: what waits while Postgres is busy with the
+// questions before is asked in one query. Nobody waits for a group to fill, and
+// nothing is remembered: each answer was read after its question. While nobody
+// asks it has no goroutine.
+type reader struct {
+	pool    *pgxpool.Pool
+	mu      sync.Mutex
+	waiting []*question
+	loaders int
+}
+
+// question is one call's. The loader that takes it writes row and err, then
+// closes done.
+type question struct {
+	hash string
+	kid  []byte      // nil: the default key
+	left atomic.Bool // its caller has gone
+	done chan struct{}
+	row  sealedKey
+	err  error
+}
+
+// ask gives the row of a key that viewers may have. It returns when ctx ends,
+// whatever becomes of the group. hash has the form of an asset's: text that
+// Postgres refuses would be refused to the whole group.
+func (g *reader) ask(ctx context.Context, hash string, kid *cenc.KID) (sealedKey, error) {
+	q := &question{hash: hash, done: make(chan struct{})}
+	if kid != nil {
+		q.kid = kid[:]
+	}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, q)
+	another := g.loaders < maxLoaders
+	if another {
+		g.loaders++
+	}
+	g.mu.Unlock()
+	if another {
+		go g.load()
+	}
+	select {
+	case <-q.done:
+		return q.row, q.err
+	case <-ctx.Done():
+		q.left.Store(true)
+		return sealedKey{}, databaseError(ctx, opReadServed, ctx.Err())
+	}
+}
+
+const opReadServed = "read served key"
+
+// load answers group after group until no question waits.
+func (g *reader) load() {
+	for group := g.take(); len(group) > 0; group = g.take() {
+		g.answer(group)
+	}
+}
+
+// take gives the questions that have waited longest, without those whose
+// callers have gone. When there is none it signs the loader off.
+func (g *reader) take() []*question {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var group []*question
+	for i, q := range g.waiting {
+		if len(group) == maxGroup {
+			g.waiting = g.waiting[i:]
+			return group
+		}
+		if !q.left.Load() {
+			group = append(group, q)
+		}
+	}
+	g.waiting = nil
+	if len(group) == 0 {
+		g.loaders--
+	}
+	return group
+}
+
+// answer asks Postgres once for a group. An error of the query is everybody's.
+func (g *reader) answer(group []*question) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	found, err := g.query(ctx, group)
+	err = databaseError(ctx, opReadServed, err)
+	for i, q := range group {
+		switch {
+		case err != nil:
+			q.err = err
+		case !found[i]:
+			q.row, q.err = sealedKey{}, fmt.Errorf("%s: %w", opReadServed, ErrNotFound)
+		}
+		close(q.done)
+	}
+}
+
+// The arrays come out of a subquery, which hides their length from the planner:
+// it keeps one plan for groups of every size instead of planning each anew.
+const queryServed = `
+	WITH asked AS MATERIALIZED (SELECT $1::bytea[] AS kids, $2::text[] AS hashes)
+	SELECT q.n, k.*
+	FROM asked, unnest(asked.kids, asked.hashes) WITH ORDINALITY AS q (kid, hash, n)
+	CROSS JOIN LATERAL (
+		SELECT ` + keyColumns + ` FROM content_keys
+		WHERE kid = q.kid
+			AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
+		UNION ALL
+		SELECT ` + keyColumns + ` FROM content_keys
+		WHERE q.kid IS NULL AND hash = q.hash AND is_default
+			AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
+	) AS k`
+
+// query reads the rows of a group and says for which questions there was one.
+func (g *reader) query(ctx context.Context, group []*question) (found []bool, err error) {
+	kids, hashes := make([][]byte, len(group)), make([]string, len(group))
+	for i, q := range group {
+		kids[i], hashes[i] = q.kid, q.hash
+	}
+	rows, err := g.pool.Query(ctx, queryServed, kids, hashes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found = make([]bool, len(group))
+	var n int
+	var row sealedKey
+	targets := append([]any{&n}, row.targets()...)
+	for rows.Next() {
+		row = sealedKey{}
+		if err := rows.Scan(targets...); err != nil {
+			return nil, err
+		}
+		group[n-1].row, found[n-1] = row, row.Hash == group[n-1].hash // a key of another title is none
+	}
+	return found, rows.Err()
+}
