@@ -96,9 +96,11 @@ func TestEarlyPlayBelongsToItsAttempt(t *testing.T) {
 		do    func(h *house, job Job, c *call)
 		state State
 	}{
-		"failed":        {func(_ *house, _ Job, c *call) { c.fail(errPermanent) }, StateFailed},
-		"tried again":   {func(_ *house, _ Job, c *call) { c.fail(errTransient) }, StateRunning},
-		"cancelled":     {func(h *house, job Job, _ *call) { _, _, _ = h.store.Cancel(h.t.Context(), job.ID, Origin{Actor: "test"}) }, StateCancelled},
+		"failed":      {func(_ *house, _ Job, c *call) { c.fail(errPermanent) }, StateFailed},
+		"tried again": {func(_ *house, _ Job, c *call) { c.fail(errTransient) }, StateRunning},
+		"cancelled": {func(h *house, job Job, _ *call) {
+			_, _, _ = h.store.Cancel(h.t.Context(), job.ID, Origin{Actor: "test"})
+		}, StateCancelled},
 		"lease is over": {expire, StateRunning},
 		"asset deleted": {func(h *house, job Job, _ *call) {
 			_, _ = h.store.DeleteAsset(h.t.Context(), job.Hash, Origin{Actor: "test"}, h.keys)
