@@ -66,7 +66,7 @@ storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS
 
 matrix: ## every output in every player, and docs/players.md written from it (installs mpv, VLC and GStreamer)  [MATRIX_ONLY="in mpv"]
 	@sh internal/deps/install.sh matrix
-	@$(GO) test -tags matrix -parallel 3 -run '^TestMatrix$$' -timeout 60m -v ./cmd/sealcast
+	@$(GO) test -tags matrix -parallel 5 -run '^TestMatrix$$' -timeout 60m -v ./cmd/sealcast
 
 e2e: deps ## the end-to-end tests alone
 	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast

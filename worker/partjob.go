@@ -33,6 +33,10 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
 	}
+	var madeOf *string
+	if partKinds[a.job.Type].afterFilm {
+		madeOf = &req.Film.Prefix
+	}
 	rest()
 	if err := context.Cause(held); err != nil {
 		return err
@@ -41,7 +45,7 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 		return a.w.cfg.Store.PublishPart(held, PublishPart{
 			Fence: a.job.Fence(), Hash: a.job.Hash, Kind: a.job.PartKind, Name: a.job.PartName,
 			Facts: a.part.Facts, Objects: a.part.Objects, Results: results,
-			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified),
+			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified), Film: madeOf,
 		})
 	})
 }
