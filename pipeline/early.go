@@ -220,7 +220,7 @@ func (e *early) begin(output string) (out []EarlyObject) {
 // measured yet: the encoder's cap, which may save up two seconds, and a fifth
 // for the container. The average is not known.
 func (r *rendition) promise(p Plan) trackBits {
-	kbits := 0.0
+	var kbits float64
 	if r.Video != nil {
 		kbits = float64(r.Video.Rung.MaxRate) * (p.SegmentSeconds + 2) / p.SegmentSeconds
 	} else {
