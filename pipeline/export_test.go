@@ -33,6 +33,8 @@ var (
 	CheckManifest = checkManifest
 	CompareGOPs   = compareGOPs
 	PictureFault  = pictureFault
+	Animation     = animation
+	Bounded       = Preview.bounded
 	Disjoint      = disjoint
 )
 
