@@ -70,7 +70,7 @@ func TestDryRun(t *testing.T) {
 func TestForecast(t *testing.T) {
 	src := &pipeline.Source{
 		Duration: 10 * time.Second,
-		Video:    pipeline.VideoSource{Width: 2560, Height: 1440, SAR: pipeline.Rational{Num: 1, Den: 1}, AvgRate: pipeline.Rational{Num: 25, Den: 1}, BaseRate: pipeline.Rational{Num: 25, Den: 1}},
+		Video:    pipeline.VideoSource{Codec: "h264", Width: 2560, Height: 1440, SAR: pipeline.Rational{Num: 1, Den: 1}, AvgRate: pipeline.Rational{Num: 25, Den: 1}, BaseRate: pipeline.Rational{Num: 25, Den: 1}},
 		Audio:    []pipeline.AudioSource{{Codec: "ac3", Channels: 6, SampleRate: 48000, Language: "en"}},
 	}
 	clip := *src
