@@ -19,6 +19,7 @@ import (
 type Cover struct {
 	// Time of the picture in seconds; nil: the best of some places.
 	Time *float64 `json:"time,omitempty"`
+	Clip *Clip    `json:"clip,omitempty"` // the film is this part of the source
 }
 
 // CoverName is the object name of a cover.
@@ -33,7 +34,17 @@ func (c Cover) Validate() error {
 	if c.Time != nil && (math.IsNaN(*c.Time) || *c.Time < 0 || *c.Time > maxPartTime) {
 		return permanent(CodeOptionsInvalid, "options.time must be seconds from the beginning, 0 or more", nil)
 	}
-	return nil
+	return c.Clip.check()
+}
+
+func (c Cover) clipped() *Clip { return c.Clip }
+
+// InClip implements Clippable.
+func (c Cover) InClip(clip *Clip) Part {
+	if c.Clip == nil {
+		c.Clip = clip
+	}
+	return c
 }
 
 // maxPartTime is the length of the longest source, in seconds.
@@ -131,13 +142,22 @@ func coverArgs(src *Source, url string, from time.Duration, frames int) []string
 }
 
 // pictureInput are the arguments up to the input of a child that makes
-// pictures of the source from a time on.
+// pictures of the source, or of its clip, from a time of it on.
 func pictureInput(src *Source, url string, from time.Duration) []string {
 	args := []string{"-nostdin", "-hide_banner", "-loglevel", "error", "-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "2"}
-	if from > 0 {
-		args = append(args, "-ss", fmt.Sprintf("%.3f", from.Seconds()))
+	return append(append(append(args, src.cut(from)...), inputArgs(src.Demuxer)...), "-i", url)
+}
+
+// cut are the arguments that begin with a time of the source or of its clip,
+// which then counts as zero, and end with the clip.
+func (s *Source) cut(from time.Duration) (args []string) {
+	if at := s.From + from; at > 0 {
+		args = append(args, "-ss", fmt.Sprintf("%.3f", at.Seconds()))
 	}
-	return append(append(args, inputArgs(src.Demuxer)...), "-i", url)
+	if s.Cut {
+		args = append(args, "-t", fmt.Sprintf("%.3f", max(0, s.Duration-from).Seconds()))
+	}
+	return args
 }
 
 // pictureFilter scales to a short edge, with square pixels and in SDR.

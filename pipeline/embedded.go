@@ -64,7 +64,7 @@ func (e EmbeddedText) make(ctx context.Context, a *attempt, src *Source, _ Plan)
 	facts := []TextFact{}
 	used := map[string]bool{}
 	for i, s := range streams {
-		doc, err := texttrack.Parse(docs[i])
+		doc, err := texttrack.ParseEncoded(docs[i])
 		if err != nil {
 			left = append(left, LeftOut{s.Index, s.Codec, s.Language, reasonOf(err)})
 			continue

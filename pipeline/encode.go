@@ -13,8 +13,12 @@ import (
 // rendition goes to descriptor firstFD, the next to the one after it: video
 // rungs largest first, then the audio tracks. Progress goes to progressFD.
 func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []string {
+	level := "warning"
+	if p.KeyFrames != nil {
+		level = copyLogLevel
+	}
 	args := []string{
-		"-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats",
+		"-nostdin", "-hide_banner", "-loglevel", level, "-nostats",
 		"-progress", fmt.Sprintf("pipe:%d", progressFD), "-stats_period", "0.5",
 	}
 	args = append(args, lightInputArgs(p)...)
@@ -50,6 +54,9 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 		args = append(args, "-movflags", "delay_moov+default_base_moof", "-frag_duration", "2000000",
 			"-f", "mp4", fmt.Sprintf("pipe:%d", fd))
 		fd++
+	}
+	if p.KeyFrames != nil && len(encodedSizes(p)) == 0 {
+		args = append(args, decodeOnly(fmt.Sprintf("0:%d", src.Video.Index), src)...)
 	}
 	return args
 }

@@ -32,6 +32,7 @@ var (
 
 	CheckManifest = checkManifest
 	CompareGOPs   = compareGOPs
+	PictureFault  = pictureFault
 	Disjoint      = disjoint
 )
 

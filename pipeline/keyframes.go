@@ -57,7 +57,10 @@ func (a *attempt) tryCopy(ctx context.Context, src *Source, p Plan) (Plan, error
 	if a.req.Options.Passthrough == PassthroughOff || len(p.Video) == 0 {
 		return p, nil
 	}
-	if p.NotCopied = p.refuseCopy(src); p.NotCopied != "" {
+	if p.NotCopied = p.refuseCopy(src); p.NotCopied == "" {
+		p.NotCopied = a.req.NotCopied
+	}
+	if p.NotCopied != "" {
 		return p, nil
 	}
 	encoded := p

@@ -20,6 +20,15 @@ type Part interface {
 	make(ctx context.Context, a *attempt, src *Source, plan Plan) (Facts, error)
 }
 
+// Clippable is a Part that is made of the source and shows a film that may be a
+// clip of it: the film's times are its times.
+type Clippable interface {
+	Part
+	// InClip is the part of a film that is such a clip, unless it says itself.
+	InClip(*Clip) Part
+	clipped() *Clip
+}
+
 // sourceless is a Part that is made without the film's source.
 type sourceless interface {
 	makeAlone(ctx context.Context, a *attempt, film Film) (Facts, error)
@@ -36,8 +45,11 @@ type PartRequest struct {
 	MaxSourceBytes int64  // 0: no limit
 	Part           Part
 	Film           Film // what is published of the asset
-	Nice           int  // priority of the children: 0 is ours, 19 the lowest
-	Light          bool // with less memory: an attempt before ran out of it
+	// Clip is what the film shows of the source, for a Part that does not say
+	// so itself; nil: all of it.
+	Clip  *Clip
+	Nice  int  // priority of the children: 0 is ours, 19 the lowest
+	Light bool // with less memory: an attempt before ran out of it
 
 	// Verified reports whether the source with this ETag is known to have the
 	// asset's SHA-256; then it need not be read through. May be nil.
@@ -107,6 +119,15 @@ func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, r
 	src, err := a.probe(ctx, abort)
 	if err != nil {
 		return nil, err
+	}
+	if c, ok := req.Part.(Clippable); ok {
+		clip := c.clipped()
+		if clip == nil {
+			clip = req.Clip
+		}
+		if err := src.clip(clip); err != nil {
+			return nil, err
+		}
 	}
 	plan, err := newPlan(src, DefaultOptions())
 	if err != nil {

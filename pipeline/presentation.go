@@ -24,6 +24,7 @@ type Request struct {
 	Options        Options
 	Nice           int            // priority of the children: 0 is ours, 19 the lowest
 	Light          bool           // with less memory: an attempt before ran out of it
+	NotCopied      string         // why the source's pictures shall be no rendition; empty: they may be one
 	Keys           map[string]Key // by output name; none for clear outputs and those with key periods
 
 	// PeriodKey issues the content key of a key period (from 1) of an output,

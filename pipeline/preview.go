@@ -19,6 +19,7 @@ type Preview struct {
 	Width  int      `json:"width,omitempty"`  // pixels; 0: 320
 	FPS    int      `json:"fps,omitempty"`    // pictures per second; 0: 10
 	Format string   `json:"format,omitempty"` // webp or gif; empty: webp
+	Clip   *Clip    `json:"clip,omitempty"`   // the film is this part of the source
 }
 
 // Validate implements Part.
@@ -37,7 +38,17 @@ func (p Preview) Validate() error {
 	case p.Format != "webp" && p.Format != "gif":
 		return bad("options.format must be webp or gif")
 	}
-	return nil
+	return p.Clip.check()
+}
+
+func (p Preview) clipped() *Clip { return p.Clip }
+
+// InClip implements Clippable.
+func (p Preview) InClip(clip *Clip) Part {
+	if p.Clip == nil {
+		p.Clip = clip
+	}
+	return p
 }
 
 func (p Preview) withDefaults() Preview {

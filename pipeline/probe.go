@@ -26,6 +26,7 @@ type Source struct {
 	Start    time.Duration // of the container's clock
 	Duration time.Duration // of the longest stream that is used, of its clip
 	From     time.Duration // where the clip begins
+	Cut      bool          // it is a clip
 	Video    VideoSource
 	Audio    []AudioSource
 	Text     []TextSource

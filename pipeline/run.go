@@ -71,11 +71,14 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	reading.Add(len(rs))
 	group.Go(func() error {
 		defer close(judged)
-		_, err := a.wait(encoder, "ffmpeg", StageEncode)
+		res, err := a.wait(encoder, "ffmpeg", StageEncode)
 		encodeEnd = time.Now()
 		reading.Wait()
 		if err := a.encoderVerdict(ctx, err, begun.Load()); err != nil {
 			return fail(err)
+		}
+		if why := pictureFault(res.Stderr); why != "" && plan.KeyFrames != nil {
+			return fail(transient(CodeEncodeFailed, "the source's pictures have errors, they cannot be copied", errors.New(why)))
 		}
 		a.track.enter(StagePack, percentEncoded)
 		return nil

@@ -22,6 +22,7 @@ import (
 type Storyboard struct {
 	Interval float64 `json:"interval,omitempty"` // seconds from picture to picture; 0: by the film's length, 1 to 10
 	Width    int     `json:"width,omitempty"`    // pixels of a picture; 0: 160
+	Clip     *Clip   `json:"clip,omitempty"`     // the film is this part of the source
 }
 
 // StoryboardName is the object name of the list of pictures.
@@ -42,7 +43,17 @@ func (s Storyboard) Validate() error {
 	case s.Width != 0 && (s.Width < 64 || s.Width > 480):
 		return permanent(CodeOptionsInvalid, "options.width must be 64 to 480 pixels", nil)
 	}
-	return nil
+	return s.Clip.check()
+}
+
+func (s Storyboard) clipped() *Clip { return s.Clip }
+
+// InClip implements Clippable.
+func (s Storyboard) InClip(clip *Clip) Part {
+	if s.Clip == nil {
+		s.Clip = clip
+	}
+	return s
 }
 
 // withDefaults gives a short film a picture each second and a long one fewer.
@@ -106,7 +117,7 @@ func storyboardArgs(src *Source, url string, s Storyboard, keyFrames bool, times
 	if keyFrames {
 		args = append(args, "-skip_frame", "nokey")
 	}
-	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url)
+	args = append(append(append(args, src.cut(0)...), inputArgs(src.Demuxer)...), "-i", url)
 	width, height := sizeOfWidth(src, s.Width)
 	filter := fmt.Sprintf("[0:%d]select='isnan(prev_selected_t)+gte(t-prev_selected_t\\,%s)',scale=%d:%d:out_range=pc,%sformat=yuvj420p,setsar=1,"+
 		"metadata=mode=add:key=k:value=1,metadata=mode=print:file='pipe\\:%d':direct=1,tile=%dx%d",

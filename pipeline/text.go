@@ -25,6 +25,7 @@ type Film struct {
 	Prefix string        // of its objects; empty: there is none
 
 	Encrypted bool
+	Clip      *Clip // of the source that it is; nil: all of it
 }
 
 // Text is a track that comes beside the source. The JSON names are what job
@@ -129,7 +130,11 @@ type TextFact struct {
 // putTrack writes a track's objects: segments before the playlists.
 func (a *attempt) putTrack(ctx context.Context, id string, track texttrack.Track, doc texttrack.Document, film Film) (TextFact, error) {
 	fact := TextFact{ID: id, Track: track, Format: doc.Format, Cues: len(doc.Cues), Dropped: doc.Dropped, Dir: "text/" + id}
-	files, err := texttrack.Files(texttrack.Shift(doc.Cues, -film.From), film.Length, int64(TSOffset/time.Millisecond)*90)
+	cues := doc.Cues
+	if film.Clip != nil {
+		cues = texttrack.Clip(cues, film.From, film.Length.Truncate(time.Millisecond))
+	}
+	files, err := texttrack.Files(cues, film.Length, int64(TSOffset/time.Millisecond)*90)
 	if err != nil {
 		return fact, textError(err)
 	}

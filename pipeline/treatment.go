@@ -41,8 +41,8 @@ var WatermarkPositions = []string{"top-left", "top-right", "bottom-left", "botto
 
 // checkTreatment looks at clip, loudness and watermark.
 func (o Options) checkTreatment(bad func(string, ...any) error) error {
-	if c := o.Clip; c != nil && (c.Start < 0 || c.End < 0 || c.End != 0 && c.End <= c.Start || c.Start > 1e6 || c.End > 1e6) {
-		return bad("options.clip is from %v to %v s: start must be 0 or more, and end after it", c.Start, c.End)
+	if err := o.Clip.check(); err != nil {
+		return err
 	}
 	if l := o.Loudness; l != nil && (l.LUFS < -40 || l.LUFS > -5 || l.TruePeak < -20 || l.TruePeak > 0) {
 		return bad("options.loudness is %v LUFS with peaks up to %v dBTP: use -40 to -5 LUFS and -20 to 0 dBTP", l.LUFS, l.TruePeak)
@@ -60,6 +60,14 @@ func (o Options) checkTreatment(bad func(string, ...any) error) error {
 		return bad("options.watermark.scale is %v: use 0.01 to 1, of the picture's width", w.Scale)
 	}
 	return nil
+}
+
+// check looks at a clip; none is well.
+func (c *Clip) check() error {
+	if c == nil || c.Start >= 0 && c.End >= 0 && (c.End == 0 || c.End > c.Start) && c.Start <= 1e6 && c.End <= 1e6 {
+		return nil
+	}
+	return permanent(CodeOptionsInvalid, fmt.Sprintf("options.clip is from %v to %v s: start must be 0 or more, and end after it", c.Start, c.End), nil)
 }
 
 // clip makes the source as long as the part that is wanted of it.
@@ -90,7 +98,7 @@ func (s *Source) clip(c *Clip) error {
 		s.Audio[i].Duration = left(s.Audio[i].Duration)
 	}
 	s.Video.Duration = left(s.Video.Duration)
-	s.From, s.Duration = start, end-start
+	s.From, s.Duration, s.Cut = start, end-start, true
 	return nil
 }
 

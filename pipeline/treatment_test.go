@@ -61,6 +61,10 @@ func TestClipLoudnessWatermark(t *testing.T) {
 	if _, err := l.source.Put(t.Context(), "marks/white.png", body, "image/png", ""); err != nil {
 		t.Fatal(err)
 	}
+	copy(body[40:], "not what a PNG has behind its header") // its checksums do not fit
+	if _, err := l.source.Put(t.Context(), "marks/broken.png", body[:60], "image/png", ""); err != nil {
+		t.Fatal(err)
+	}
 	req := l.request(file, clear, func(o *pipeline.Options) {
 		w := pipeline.DefaultWatermark()
 		w.Source, w.Opacity, w.Scale, w.Position = "marks/white.png", 0.5, 0.2, "bottom-left"
@@ -93,6 +97,7 @@ func TestClipLoudnessWatermark(t *testing.T) {
 	}{
 		"begins after the end":  {func(o *pipeline.Options) { o.Clip = &pipeline.Clip{Start: 8} }, "begins at 8s"},
 		"no such watermark":     {func(o *pipeline.Options) { o.Watermark.Source = "marks/none.png" }, "not in the source bucket"},
+		"a broken watermark":    {func(o *pipeline.Options) { o.Watermark.Source = "marks/broken.png" }, "cannot be decoded"},
 		"a film as a watermark": {func(o *pipeline.Options) { o.Watermark.Source = req.SourceKey }, "neither PNG"},
 	} {
 		bad := req

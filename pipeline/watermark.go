@@ -1,12 +1,16 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
+
+	"github.com/sealcast/sealcast/internal/proc"
 )
 
 // What a watermark may have: bytes of its object, and pixels.
@@ -66,6 +70,31 @@ func (a *attempt) loadWatermark(ctx context.Context, p Plan) (Plan, error) {
 	default:
 		p.Watermark, p.WatermarkFormat = w, demuxer
 		a.watermark = body
-		return p, nil
+		return p, a.checkWatermark(ctx, demuxer, body)
 	}
+}
+
+// watermarkFD is the picture's descriptor while it is checked.
+const watermarkFD = 3
+
+// checkWatermark decodes the picture once, so that a bad one is not found out
+// in the middle of the encode, where it would look like a bad source.
+func (a *attempt) checkWatermark(ctx context.Context, demuxer string, body []byte) error {
+	const failed = "the watermark could not be looked at"
+	f, err := memoryFile("watermark", body)
+	if err != nil {
+		return transient(CodeEncodeFailed, failed, err)
+	}
+	var frames bytes.Buffer
+	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "error"}, watermarkArgs(demuxer, watermarkFD)...)
+	args = append(args, "-map", "0:v:0", "-frames:v", "1", "-f", "framecrc", "pipe:1")
+	_, err = a.childOf(ctx, StageProbe, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args, Files: []*os.File{f}, Stdout: &frames})
+	var exit *proc.ExitError
+	switch {
+	case err == nil && bytes.Contains(frames.Bytes(), []byte("\n0,")): // a line for each picture
+		return nil
+	case err == nil, ctx.Err() == nil && errors.As(err, &exit) && !fromOutside(exit) && !a.starved.Load():
+		return permanent(CodeOptionsInvalid, "options.watermark.source is a picture that cannot be decoded", err)
+	}
+	return transient(CodeEncodeFailed, failed, err)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// busyDelay is how long a job waits when another one runs on its asset.
+// busyDelay is how long a job waits when another one runs on its asset, or its part.
 const busyDelay = 3 * time.Second
 
 // Claim starts an attempt: the job is queued and seq its newest doorbell. The
@@ -30,7 +30,7 @@ func (s *JobStore) Claim(ctx context.Context, id string, seq int64, worker strin
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Job{}, ErrNotClaimable
-	case violates(err, "jobs_one_running_per_asset"):
+	case violates(err, "jobs_one_running_per_asset"), violates(err, "jobs_one_running_per_part"):
 		if err := s.ringAgain(ctx, id, seq, busyDelay); err != nil {
 			return Job{}, err
 		}
@@ -85,6 +85,7 @@ type Release struct {
 	Delay         time.Duration
 	Failure       bool   // counts against the limit of attempts; a shutdown does not
 	Light         bool   // the next attempt makes do with less memory
+	EncodeAll     bool   // the next attempts copy no pictures of the source
 	Code, Message string // empty for a shutdown
 }
 
@@ -99,13 +100,13 @@ func (s *JobStore) Requeue(ctx context.Context, f Fence, r Release) error {
 		WITH moved AS (
 			UPDATE jobs
 			SET state = 'queued', lease_until = NULL, worker = '', progress = 0, eta_seconds = NULL,
-			    failures = failures + $4, light = light OR $7, error_code = $5, error_message = $6,
+			    failures = failures + $4, light = light OR $7, encode_all = encode_all OR $8, error_code = $5, error_message = $6,
 			    dispatch_seq = dispatch_seq + 1, updated_at = now()
 			WHERE id = $1 AND state = 'running' AND attempt = $2
 			RETURNING id, dispatch_seq)
 		INSERT INTO outbox (job_id, dispatch_seq, not_before)
 		SELECT id, dispatch_seq, now() + make_interval(secs => $3) FROM moved`,
-		r.Delay.Seconds(), failures, r.Code, r.Message, r.Light)
+		r.Delay.Seconds(), failures, r.Code, r.Message, r.Light, r.EncodeAll)
 }
 
 // Fail ends a job for good. The stage stays as the attempt left it. ErrFenced.

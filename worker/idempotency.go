@@ -14,6 +14,7 @@ const (
 	lockIdempotencyKey int32 = 0x5ea1_01
 	lockAsset          int32 = 0x5ea1_02 // shared by who publishes, exclusive to who deletes; internal/access has it too
 	lockSource         int32 = 0x5ea1_0a // shared by who asks for a job on a source, exclusive to who removes it
+	lockFilm           int32 = 0x5ea1_0d // shared by who publishes a part of the film, exclusive to who publishes a film
 )
 
 // submitKeyed submits, and binds the idempotency key to the job.

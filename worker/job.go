@@ -60,6 +60,7 @@ type Job struct {
 	DispatchSeq int64
 	Worker      string
 	Light       bool // the attempt makes do with less memory: one before ran out of it
+	EncodeAll   bool // the attempt copies no pictures: one that did failed
 
 	// ErrorCode and ErrorMessage tell why the job failed or, while it waits
 	// for another attempt, why the last one did. Fit for strangers.

@@ -48,7 +48,7 @@ func NewJobStore(pool *pgxpool.Pool) *JobStore { return &JobStore{pool: pool} }
 
 const jobColumns = `id, type, queue, hash, source, options, callback_url, state, stage, progress,
 	eta_seconds, attempt, failures, dispatch_seq, worker, error_code, error_message, results,
-	created_at, updated_at, started_at, finished_at, request_digest, light,
+	created_at, updated_at, started_at, finished_at, request_digest, light, encode_all,
 	part_kind, part_name, parent_id, metadata`
 
 func scanJob(row pgx.Row) (Job, error) {
@@ -56,7 +56,7 @@ func scanJob(row pgx.Row) (Job, error) {
 	err := row.Scan(&j.ID, &j.Type, &j.Queue, &j.Hash, &j.Source, &j.Options, &j.CallbackURL, &j.State,
 		&j.Stage, &j.Progress, &j.ETASeconds, &j.Attempt, &j.Failures, &j.DispatchSeq, &j.Worker,
 		&j.ErrorCode, &j.ErrorMessage, &j.Results,
-		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest, &j.Light,
+		&j.CreatedAt, &j.UpdatedAt, &j.StartedAt, &j.FinishedAt, &j.digest, &j.Light, &j.EncodeAll,
 		&j.PartKind, &j.PartName, &j.ParentID, &j.Metadata)
 	return j, err
 }
@@ -159,6 +159,9 @@ func submit(ctx context.Context, tx pgx.Tx, sub Submission, id string) (Job, boo
 	}
 	// The insert waited for a concurrent one to commit, so it is visible now.
 	job, err = live(ctx, tx, sub)
+	if err == nil && sub.Part != nil { // it is the newest wish for the part
+		_, err = tx.Exec(ctx, `UPDATE jobs SET asked_at = clock_timestamp() WHERE id = $1 AND state IN ('queued', 'running')`, job.ID)
+	}
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return job, false, err
 	}
@@ -269,7 +272,7 @@ func unanswered(err error) bool {
 	switch {
 	case errors.As(err, &pg):
 		return slices.Contains([]string{"08", "40", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))])
-	case errors.As(err, &refused), errors.Is(err, ErrFenced), errors.Is(err, errKeyCount), errors.Is(err, errOtherGeneration), errors.Is(err, keystore.ErrConflict):
+	case errors.As(err, &refused), errors.Is(err, ErrFenced), errors.Is(err, errKeyCount), errors.Is(err, errOtherGeneration), errors.Is(err, errOtherFilm), errors.Is(err, keystore.ErrConflict):
 		return false
 	}
 	return true

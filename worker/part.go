@@ -70,14 +70,16 @@ func loadAs[P pipeline.Part](options json.RawMessage) (pipeline.Part, error) {
 
 func parseCover(r *reader) pipeline.Part {
 	var c pipeline.Cover
-	r.only("time")
+	r.only("time", "clip")
 	r.number("time", &c.Time)
+	c.Clip = clipOf(r)
 	return c
 }
 
 func parsePreview(r *reader) pipeline.Part {
 	var p pipeline.Preview
-	r.only("start", "length", "width", "fps", "format")
+	r.only("start", "length", "width", "fps", "format", "clip")
+	p.Clip = clipOf(r)
 	r.number("start", &p.Start)
 	r.decimal("length", &p.Length)
 	r.whole("width", &p.Width)
@@ -88,7 +90,8 @@ func parsePreview(r *reader) pipeline.Part {
 
 func parseStoryboard(r *reader) pipeline.Part {
 	var s pipeline.Storyboard
-	r.only("interval", "width")
+	r.only("interval", "width", "clip")
+	s.Clip = clipOf(r)
 	r.decimal("interval", &s.Interval)
 	r.whole("width", &s.Width)
 	return s
@@ -217,8 +220,12 @@ func kindOf(field string) partKind {
 	return partKind{}
 }
 
-// child is the submission of a part that s asks for.
+// child is the submission of a part that s asks for: of the film's clip, unless
+// the part has one of its own.
 func (s Submission) child(p PartSubmission) Submission {
+	if c, ok := p.Part.(pipeline.Clippable); ok {
+		p.Part = c.InClip(s.Options.Clip)
+	}
 	c := Submission{
 		Type: p.Type, Queue: QueueParts, Hash: s.Hash, Source: s.Source, CallbackURL: s.CallbackURL, Metadata: s.Metadata, Part: &p,
 	}

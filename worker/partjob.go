@@ -22,6 +22,9 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if req.Film, err = a.film(working); err != nil {
 		return err
 	}
+	if a.job.ParentID == "" { // who asks for a film's parts with it says which clip
+		req.Clip = req.Film.Clip
+	}
 	a.part, err = a.w.cfg.Parts.MakePart(working, req)
 	if err != nil {
 		return err
@@ -29,6 +32,10 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	results, err := partResults(a.w.cfg.BaseURL, a.job, a.part, req.Film.Encrypted)
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
+	}
+	var madeOf *string
+	if partKinds[a.job.Type].afterFilm {
+		madeOf = &req.Film.Prefix
 	}
 	rest()
 	if err := context.Cause(held); err != nil {
@@ -38,7 +45,7 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 		return a.w.cfg.Store.PublishPart(held, PublishPart{
 			Fence: a.job.Fence(), Hash: a.job.Hash, Kind: a.job.PartKind, Name: a.job.PartName,
 			Facts: a.part.Facts, Objects: a.part.Objects, Results: results,
-			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified),
+			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified), Film: madeOf,
 		})
 	})
 }

@@ -30,26 +30,41 @@ type PublishPart struct {
 	Objects    []pipeline.Object
 	Results    json.RawMessage
 	Source     VerifiedSource
+	Film       *string // prefix of the film that it was made of, empty: there was none; nil: it is made of the source alone
 }
 
+// errOtherFilm ends an attempt on a part that was made of another film than the
+// one that is published now. It is no failure: the part is made again.
+var errOtherFilm = errors.New("another film was published since the attempt began")
+
 // PublishPart makes an attempt the current making of its part and its job
-// succeeded, in one transaction; the making before it is replaced. Errors as of
-// Publish.
+// succeeded, in one transaction; the making before it is replaced, and what was
+// asked for before it and still waits is cancelled. Errors as of Publish, and
+// errOtherFilm.
 func (s *JobStore) PublishPart(ctx context.Context, req PublishPart) error {
 	return s.commitPublication(ctx, req.Fence, func(ctx context.Context, tx pgx.Tx) error { return publishPart(ctx, tx, req) })
 }
 
 func publishPart(ctx context.Context, tx pgx.Tx, req PublishPart) error {
+	if err := shareAsset(ctx, tx, req.Hash); err != nil {
+		return err
+	}
+	if err := checkFilm(ctx, tx, req.Hash, req.Film); err != nil {
+		return err
+	}
 	if err := holdFence(ctx, tx, req.Fence, req.Hash, false); err != nil {
 		return err
 	}
-	if err := replacePart(ctx, tx, req.Hash, req.Kind, req.Name); err != nil {
+	if err := cancelOlder(ctx, tx, req); err != nil {
+		return err
+	}
+	if _, err := replacePart(ctx, tx, req.Hash, req.Kind, req.Name); err != nil {
 		return err
 	}
 	prefix := req.Fence.Prefix()
 	_, err := tx.Exec(ctx, `
-		INSERT INTO asset_parts (prefix, hash, kind, name, job_id, attempt, facts) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		prefix, req.Hash, req.Kind, req.Name, req.Fence.JobID, req.Fence.Attempt, req.Facts)
+		INSERT INTO asset_parts (prefix, hash, kind, name, job_id, attempt, facts, film) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		prefix, req.Hash, req.Kind, req.Name, req.Fence.JobID, req.Fence.Attempt, req.Facts, req.Film)
 	if err != nil {
 		return fmt.Errorf("insert the part: %w", err)
 	}
@@ -64,25 +79,71 @@ func publishPart(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 
 // replacePart ends the time of the current making, if there is one: it is not
 // found any more, but served below its prefix until it is collected.
-func replacePart(ctx context.Context, tx pgx.Tx, hash, kind, name string) error {
-	_, err := tx.Exec(ctx, `
+func replacePart(ctx context.Context, tx pgx.Tx, hash, kind, name string) (there bool, err error) {
+	tag, err := tx.Exec(ctx, `
 		UPDATE asset_parts SET replaced_at = now() WHERE hash = $1 AND kind = $2 AND name = $3 AND replaced_at IS NULL`, hash, kind, name)
 	if err != nil {
-		return fmt.Errorf("replace the part: %w", err)
+		return false, fmt.Errorf("replace the part: %w", err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// checkFilm answers errOtherFilm when a part was made of another film than the
+// one that is published; until the end of the transaction no other one is.
+func checkFilm(ctx context.Context, tx pgx.Tx, hash string, film *string) error {
+	if film == nil {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockFilm, hash); err != nil {
+		return fmt.Errorf("lock the film: %w", err)
+	}
+	var current string
+	err := tx.QueryRow(ctx, `
+		SELECT p.prefix FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation WHERE a.hash = $1`, hash).Scan(&current)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("look for the film: %w", err)
+	}
+	if current != *film {
+		return errOtherFilm
 	}
 	return nil
 }
 
-// RemoveTrack takes a text track off: nobody finds it any more, and the collector
-// removes its objects. False when there is none.
+// askedAt is when a job was asked for last.
+const askedAt = `coalesce(jobs.asked_at, jobs.created_at)`
+
+// cancelOlder cancels the jobs of the same part that were asked for before the
+// one that is being published, and wait for another attempt: what they would
+// make is replaced already.
+func cancelOlder(ctx context.Context, tx pgx.Tx, req PublishPart) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE jobs
+		SET state = 'cancelled', cancel_requested_at = now(), lease_until = NULL, eta_seconds = NULL,
+		    error_code = 'superseded', error_message = 'A newer making of the part was published.',
+		    finished_at = now(), updated_at = now()
+		WHERE hash = $1 AND part_kind = $2 AND part_name = $3 AND state = 'queued' AND id <> $4
+		  AND `+askedAt+` < (SELECT coalesce(asked_at, created_at) FROM jobs WHERE id = $4)`,
+		req.Hash, req.Kind, req.Name, req.Fence.JobID)
+	if err != nil {
+		return fmt.Errorf("cancel older makings of the part: %w", err)
+	}
+	return nil
+}
+
+// RemoveTrack takes a text track off: nobody finds it any more, the collector
+// removes its objects, and jobs that were to make it are cancelled. False when
+// there is no such track and no such job.
 func (s *JobStore) RemoveTrack(ctx context.Context, hash, name string, by Origin) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `
-			UPDATE asset_parts SET replaced_at = now() WHERE hash = $1 AND kind = $2 AND name = $3 AND replaced_at IS NULL`,
-			hash, pipeline.TextKind, name)
-		if gone = err == nil && tag.RowsAffected() > 0; !gone {
+		// First the jobs: one that is publishing this moment has its part there afterwards.
+		ended, err := cancelWhere(ctx, tx, `hash = $1 AND part_kind = $2 AND part_name = $3`, hash, pipeline.TextKind, name)
+		if err != nil {
+			return err
+		}
+		there, err := replacePart(ctx, tx, hash, pipeline.TextKind, name)
+		if gone = err == nil && (there || len(ended) > 0); !gone {
 			return err
 		}
 		return by.record(ctx, tx, actionDeleteTrack, hash, map[string]any{"track": name})
@@ -204,7 +265,7 @@ func submitLateParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 func retryParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 	rows, err := tx.Query(ctx, `
 		SELECT j.id FROM job_parts p JOIN jobs j ON j.id = p.job_id
-		WHERE p.parent_id = $1 AND j.state IN ('failed', 'cancelled') AND NOT EXISTS (
+		WHERE p.parent_id = $1 AND j.state IN ('failed', 'cancelled') AND j.error_code <> 'superseded' AND NOT EXISTS (
 			SELECT FROM jobs o WHERE o.request_digest = j.request_digest AND o.state IN ('queued', 'running', 'succeeded')
 			AND o.superseded_at IS NULL AND o.asset_deleted_at IS NULL)
 		ORDER BY p.position`, parentID)
@@ -223,19 +284,28 @@ func retryParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 	return nil
 }
 
-// cancelParts cancels the parts that a job asked for and that have not ended.
+// cancelParts cancels the parts that a job asked for and that have not ended:
+// those that no client asked for alone, and no other job that stands.
 func cancelParts(ctx context.Context, tx pgx.Tx, parentID string) error {
+	_, err := cancelWhere(ctx, tx, `parent_id <> '' AND id IN (SELECT job_id FROM job_parts WHERE parent_id = $1)
+		AND NOT EXISTS (SELECT FROM job_parts p JOIN jobs o ON o.id = p.parent_id
+			WHERE p.job_id = jobs.id AND o.id <> $1 AND o.state IN ('queued', 'running', 'succeeded'))`, parentID)
+	return err
+}
+
+// cancelWhere cancels the queued and running jobs of a condition, as Cancel
+// does, and gives their ids.
+func cancelWhere(ctx context.Context, tx pgx.Tx, condition string, args ...any) ([]string, error) {
 	rows, err := tx.Query(ctx, `
 		UPDATE jobs
 		SET state = 'cancelled', cancel_requested_at = now(), lease_until = NULL, eta_seconds = NULL,
 		    error_code = '', error_message = '', finished_at = now(), updated_at = now()
-		WHERE parent_id = $1 AND state IN ('queued', 'running')
-		RETURNING id, attempt`, parentID)
+		WHERE state IN ('queued', 'running') AND `+condition+`
+		RETURNING id, attempt`, args...)
 	if err != nil {
-		return fmt.Errorf("cancel the parts: %w", err)
+		return nil, fmt.Errorf("cancel the parts: %w", err)
 	}
-	_, err = tellCancelled(ctx, tx, rows)
-	return err
+	return tellCancelled(ctx, tx, rows)
 }
 
 // addParts reads the parts that jobs asked for.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -155,11 +156,6 @@ func (a *attempt) processFilm(held, working context.Context, reporter *reporter,
 const largeNice = 5
 
 func (a *attempt) request(options pipeline.Options, keys *issuedKeys, reporter *reporter) pipeline.Request {
-	if a.job.Failures > 0 && !a.job.Light {
-		// The source may only look as if it conforms; light attempts copy all
-		// the more, for it takes less memory.
-		options.Passthrough = pipeline.PassthroughOff
-	}
 	req := pipeline.Request{
 		Hash: a.job.Hash, Prefix: a.job.Fence().Prefix(),
 		SourceKey: a.job.Source, MaxSourceBytes: a.w.cfg.MaxSourceBytes,
@@ -168,6 +164,9 @@ func (a *attempt) request(options pipeline.Options, keys *issuedKeys, reporter *
 	}
 	if a.job.Queue == QueueLarge {
 		req.Nice = largeNice
+	}
+	if a.job.EncodeAll {
+		req.NotCopied = "an attempt before this one failed to encode, package or verify"
 	}
 	if !options.Encrypt {
 		return req
@@ -235,7 +234,7 @@ func (a *attempt) settle(ctx context.Context, err, cause error, reporter *report
 		recorded = record(ctx, func(ctx context.Context) error { return store.Fail(ctx, fence, v.code, v.message) })
 	case outcomeRetried:
 		recorded = record(ctx, func(ctx context.Context) error {
-			return store.Requeue(ctx, fence, Release{Delay: v.delay, Failure: true, Light: v.light, Code: v.code, Message: v.message})
+			return store.Requeue(ctx, fence, Release{Delay: v.delay, Failure: true, Light: v.light, EncodeAll: encodeAll(v.code), Code: v.code, Message: v.message})
 		})
 	case outcomeReleased:
 		recorded = record(ctx, func(ctx context.Context) error { return store.Requeue(ctx, fence, Release{}) })
@@ -254,6 +253,12 @@ func (a *attempt) settle(ctx context.Context, err, cause error, reporter *report
 	a.log.Log(ctx, levelOf(v.outcome), "attempt ended", "outcome", v.outcome, "code", v.code,
 		"seconds", wall.Seconds(), "retry_seconds", v.delay.Seconds(), "cause", cause, "error", err)
 	a.w.cfg.Wake()
+}
+
+// encodeAll reports whether a failure may come of pictures that were copied:
+// the source may only look as if it conforms.
+func encodeAll(code string) bool {
+	return slices.Contains([]string{pipeline.CodeEncodeFailed, pipeline.CodePackFailed, pipeline.CodeVerifyFailed}, code)
 }
 
 func (a *attempt) count(v verdict, err error) {

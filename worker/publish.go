@@ -116,6 +116,10 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	if err := holdFence(ctx, tx, req.Fence, req.Hash, req.Encrypted); err != nil {
 		return err
 	}
+	// A part of the film before is published before, or made again.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1, hashtext($2))`, lockFilm, req.Hash); err != nil {
+		return fmt.Errorf("lock the film: %w", err)
+	}
 	var generation int
 	err := tx.QueryRow(ctx, `
 		INSERT INTO assets (hash, encrypted, generation) VALUES ($1, $2, 1)
@@ -172,11 +176,20 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	return nil
 }
 
-// holdFence waits for whoever deletes the asset, who has cancelled the job by
-// then, and locks the job's row: that keeps the reaper away until the end.
-func holdFence(ctx context.Context, tx pgx.Tx, f Fence, hash string, encrypt bool) error {
+// shareAsset waits for whoever deletes the asset, who has cancelled its jobs by
+// then, and lets nobody delete it until the end.
+func shareAsset(ctx context.Context, tx pgx.Tx, hash string) error {
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, hash); err != nil {
 		return fmt.Errorf("lock the asset: %w", err)
+	}
+	return nil
+}
+
+// holdFence shares the asset, and locks the job's row: that keeps the reaper
+// away until the end.
+func holdFence(ctx context.Context, tx pgx.Tx, f Fence, hash string, encrypt bool) error {
+	if err := shareAsset(ctx, tx, hash); err != nil {
+		return err
 	}
 	var held string
 	err := tx.QueryRow(ctx, `

@@ -79,7 +79,7 @@ func retry(ctx context.Context, tx pgx.Tx, id, delivery string) (Job, error) {
 	}
 	job, err = scanJob(tx.QueryRow(ctx, `
 		UPDATE jobs
-		SET state = 'queued', failures = 0, light = false, stage = '', progress = 0, worker = '',
+		SET state = 'queued', failures = 0, light = false, encode_all = false, asked_at = clock_timestamp(), stage = '', progress = 0, worker = '',
 		    error_code = '', error_message = '', finished_at = NULL, cancel_requested_at = NULL,
 		    delivery = CASE WHEN $2 = '' THEN delivery ELSE $2 END,
 		    dispatch_seq = dispatch_seq + 1, updated_at = now()
@@ -116,8 +116,10 @@ func supersede(ctx context.Context, tx pgx.Tx, digest []byte) error {
 }
 
 // publishedNow is the condition that what a job published, a film or a part, is
-// its asset's current one.
+// its asset's current one; a part that is made of a film: of the current film.
 const publishedNow = `(EXISTS (
 	SELECT 1 FROM publications p JOIN assets a ON a.hash = p.hash AND a.generation = p.generation
 	WHERE p.job_id = jobs.id)
-	OR EXISTS (SELECT 1 FROM asset_parts p WHERE p.job_id = jobs.id AND p.replaced_at IS NULL))`
+	OR EXISTS (SELECT 1 FROM asset_parts p WHERE p.job_id = jobs.id AND p.replaced_at IS NULL
+		AND (p.kind NOT IN ('text', 'static') OR p.film = coalesce((SELECT f.prefix FROM publications f
+			JOIN assets a ON a.hash = f.hash AND a.generation = f.generation WHERE f.hash = jobs.hash), ''))))`

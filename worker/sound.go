@@ -34,7 +34,7 @@ func parseSound(r *reader, s *Submission) *RequestError {
 	r.texts("outputs", &o.Outputs)
 	r.wholes("bit_rates", &o.BitRates)
 	r.whole("segment_seconds", &o.SegmentSeconds)
-	parseClip(r, &o)
+	o.Clip = clipOf(r)
 	parseLoudness(r, &o)
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)

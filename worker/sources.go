@@ -90,8 +90,16 @@ func (s *JobStore) PublishedSource(ctx context.Context, hash string) (source str
 // source: downloads are made of the published film.
 func (s Submission) NeedsSource() bool { return s.Part == nil || s.Part.Kind != pipeline.StaticKind }
 
+// What a source that could not be removed waits, and what the object store has
+// to delete it: who asks for a job on it waits as long.
+const (
+	sourceRetry  = 5 * time.Minute
+	sourceDelete = 3 * time.Second
+)
+
 // removeSource removes one source that is due and that no waiting or running
-// job needs. It is the job's until then, however long its time is over.
+// job needs. It is the job's until then, however long its time is over. One that
+// fails is due again later, so that it holds up no other.
 func (r *Remover) removeSource(ctx context.Context) (worked bool, err error) {
 	if r.cfg.Sources == nil {
 		return false, nil
@@ -99,56 +107,58 @@ func (r *Remover) removeSource(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*queryTimeout)
 	defer cancel()
 	var source, etag string
-	err = pgx.BeginFunc(ctx, r.cfg.Store.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
-			SELECT s.source, s.etag FROM source_removals s
+	err = r.cfg.Store.pool.QueryRow(ctx, `
+		UPDATE source_removals SET due_at = now() + make_interval(secs => $1)
+		WHERE source = (
+			SELECT s.source FROM source_removals s
 			WHERE s.due_at <= now() AND NOT EXISTS (
 				SELECT FROM jobs j WHERE j.source = s.source AND j.state IN ('queued', 'running'))
-			ORDER BY s.due_at LIMIT 1 FOR UPDATE SKIP LOCKED`).Scan(&source, &etag)
-		if err != nil {
-			return err
-		}
-		// Whoever submits a job on it waits from here on; one that was faster shows now.
-		var needed bool
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1, hashtext($2))`, lockSource, source); err != nil {
-			return err
-		}
-		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE source = $1 AND state IN ('queued', 'running'))`, source).Scan(&needed)
-		if err != nil || needed {
-			return err
-		}
-		worked = true
-		if err := r.deleteSource(ctx, source, etag); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `DELETE FROM source_removals WHERE source = $1`, source)
-		return err
-	})
+			ORDER BY s.due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+		RETURNING source, etag`, sourceRetry.Seconds()).Scan(&source, &etag)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
+	}
+	if err == nil {
+		err = r.deleteSource(ctx, source, etag)
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove a source: %w", err)
 	}
-	return worked, nil
+	return true, nil
 }
 
-// deleteSource leaves alone what was uploaded under the name since.
+// deleteSource leaves alone what was uploaded under the name since, and what a
+// job has come to need.
 func (r *Remover) deleteSource(ctx context.Context, source, etag string) error {
 	began := time.Now()
 	info, err := r.cfg.Sources.Stat(ctx, source)
+	gone := errors.Is(err, pipeline.ErrObjectNotFound)
 	switch {
-	case errors.Is(err, pipeline.ErrObjectNotFound):
-		return nil
-	case err != nil:
+	case err != nil && !gone:
 		return storeError(err)
-	case strings.Trim(info.ETag, `"`) != strings.Trim(etag, `"`):
+	case !gone && strings.Trim(info.ETag, `"`) != strings.Trim(etag, `"`):
 		r.cfg.Log.Warn("a source was replaced after its film was published: it stays", "source", source)
-		return nil
+		gone = true
 	}
-	if err := r.cfg.Sources.Delete(ctx, source); err != nil {
-		return storeError(err)
-	}
-	r.cfg.Log.Info("source removed", "source", source, "bytes", info.Size, "seconds", time.Since(began).Seconds())
-	return nil
+	return pgx.BeginFunc(ctx, r.cfg.Store.pool, func(tx pgx.Tx) error {
+		if !gone {
+			// Whoever submits a job on it waits from here on; one that was faster shows now.
+			if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1, hashtext($2))`, lockSource, source); err != nil {
+				return err
+			}
+			var needed bool
+			err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobs WHERE source = $1 AND state IN ('queued', 'running'))`, source).Scan(&needed)
+			if err != nil || needed {
+				return err
+			}
+			deleting, cancel := context.WithTimeout(ctx, sourceDelete)
+			defer cancel()
+			if err := r.cfg.Sources.Delete(deleting, source); err != nil {
+				return storeError(err)
+			}
+			r.cfg.Log.Info("source removed", "source", source, "bytes", info.Size, "seconds", time.Since(began).Seconds())
+		}
+		_, err := tx.Exec(ctx, `DELETE FROM source_removals WHERE source = $1 AND etag = $2`, source, etag)
+		return err
+	})
 }

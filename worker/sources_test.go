@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -15,9 +16,21 @@ import (
 type sourceBucket struct {
 	mu    sync.Mutex
 	etags map[string]string
+	// onStat and onDelete happen first; nil: nothing.
+	onStat, onDelete func(key string) error
+}
+
+func (b *sourceBucket) first(hook func(string) error, key string) error {
+	if hook == nil {
+		return nil
+	}
+	return hook(key)
 }
 
 func (b *sourceBucket) Stat(_ context.Context, key string) (pipeline.ObjectInfo, error) {
+	if err := b.first(b.onStat, key); err != nil {
+		return pipeline.ObjectInfo{}, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	etag, ok := b.etags[key]
@@ -28,6 +41,9 @@ func (b *sourceBucket) Stat(_ context.Context, key string) (pipeline.ObjectInfo,
 }
 
 func (b *sourceBucket) Delete(_ context.Context, key string) error {
+	if err := b.first(b.onDelete, key); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.etags, key)
@@ -105,6 +121,45 @@ func TestSourceIsRemoved(t *testing.T) {
 		t.Errorf("%d removals are left", n)
 	}
 	h.invariants()
+}
+
+// A source that cannot be removed holds up no other, and a job that asks for one
+// waits for its deletion alone.
+func TestSourceThatFailsIsDueLater(t *testing.T) {
+	h := newHouse(t)
+	h.exec(`INSERT INTO source_removals (source, etag, job_id, due_at) VALUES
+		('in/1.mp4', 'etag', 'x', now() - interval '2 hours'), ('in/2.mp4', 'etag', 'x', now() - interval '1 hour'), ('in/3.mp4', 'etag', 'x', now())`)
+	bucket := &sourceBucket{etags: map[string]string{"in/1.mp4": "etag", "in/2.mp4": "etag", "in/3.mp4": "etag"}}
+	bucket.onDelete = func(key string) error {
+		if key == "in/1.mp4" {
+			return errTransient
+		}
+		return nil
+	}
+	bucket.onStat = func(key string) error {
+		if key == "in/3.mp4" { // somebody asks for it just now
+			_, _, err := h.store.Submit(t.Context(), request(3, ""), "")
+			return err
+		}
+		return nil
+	}
+	remover := NewRemover(RemoverConfig{Store: h.store, Sources: bucket, Log: h.log})
+	if _, err := remover.removeSource(t.Context()); !errors.Is(err, errTransient) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if worked, err := remover.removeSource(t.Context()); err != nil || !worked {
+			t.Fatal(worked, err)
+		}
+	}
+	for source, there := range map[string]bool{"in/1.mp4": true, "in/2.mp4": false, "in/3.mp4": true} {
+		if bucket.has(source) != there {
+			t.Errorf("source %s: there %v", source, !there)
+		}
+	}
+	if n := count(h, `SELECT count(*) FROM source_removals WHERE source <> 'in/2.mp4' AND due_at > now()`); n != 2 {
+		t.Errorf("%d removals are due later", n)
+	}
 }
 
 // Who submits while a source is removed waits until it is gone.

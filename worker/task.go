@@ -232,7 +232,7 @@ func parseTreatment(r *reader, o *pipeline.Options) {
 		in.text("surround", &o.Audio.Surround)
 		in.flag("audio_only", &o.Audio.AudioOnly)
 	}, "surround", "audio_only")
-	parseClip(r, o)
+	o.Clip = clipOf(r)
 	parseLoudness(r, o)
 	r.optional("watermark", func(in *reader) {
 		w := pipeline.DefaultWatermark()
@@ -247,12 +247,13 @@ func parseTreatment(r *reader, o *pipeline.Options) {
 	}, "source", "position", "opacity", "scale")
 }
 
-func parseClip(r *reader, o *pipeline.Options) {
+func clipOf(r *reader) (clip *pipeline.Clip) {
 	r.optional("clip", func(in *reader) {
-		o.Clip = &pipeline.Clip{}
-		in.decimal("start", &o.Clip.Start)
-		in.decimal("end", &o.Clip.End)
+		clip = &pipeline.Clip{}
+		in.decimal("start", &clip.Start)
+		in.decimal("end", &clip.End)
 	}, "start", "end")
+	return clip
 }
 
 func parseLoudness(r *reader, o *pipeline.Options) {

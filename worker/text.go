@@ -152,9 +152,9 @@ func (s *JobStore) Film(ctx context.Context, hash string) (film pipeline.Film, s
 	defer cancel()
 	var length, from float64
 	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce((j.results->>'duration_seconds')::float8, 0), coalesce((j.options #>> '{clip,start}')::float8, 0), p.prefix, a.encrypted, j.source
+		SELECT coalesce((j.results->>'duration_seconds')::float8, 0), coalesce((j.options #>> '{clip,start}')::float8, 0), p.prefix, a.encrypted, j.options->'clip', j.source
 		FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation JOIN jobs j ON j.id = p.job_id
-		WHERE a.hash = $1`, hash).Scan(&length, &from, &film.Prefix, &film.Encrypted, &source)
+		WHERE a.hash = $1`, hash).Scan(&length, &from, &film.Prefix, &film.Encrypted, &film.Clip, &source)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return pipeline.Film{}, "", ErrPublicationNotFound
 	}

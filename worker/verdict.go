@@ -42,7 +42,7 @@ func judge(err, cause error, failures, maxAttempts int, light bool, backoff time
 		return verdict{outcome: outcomeFenced}
 	case errors.Is(err, errCommitUnknown):
 		return verdict{outcome: outcomeFenced} // the row or the reaper decides
-	case errors.Is(cause, errDraining):
+	case errors.Is(cause, errDraining), errors.Is(err, errOtherFilm):
 		return verdict{outcome: outcomeReleased}
 	}
 	code, message, permanent := describe(err)

@@ -12,33 +12,62 @@ import (
 // unless they look like a tag.
 func cueText(s string, subrip bool) string {
 	m := &markup{subrip: subrip}
-	for s != "" {
-		i := strings.IndexByte(s, '<')
+	ends := tagEnds{s: s}
+	for at := 0; at < len(s); {
+		i := strings.IndexByte(s[at:], '<')
 		if i < 0 {
-			m.text(s)
+			m.text(s[at:])
 			break
 		}
-		m.text(s[:i])
-		s = s[i:]
-		end := strings.IndexByte(s, '>')
+		m.text(s[at : at+i])
+		at += i
+		end := ends.after(at)
 		switch {
-		case subrip && !looksLikeTag(s):
+		case subrip && (end < 0 || !looksLikeTag(s[at:])):
 			m.text("<")
-			s = s[1:]
+			at++
 		case end < 0: // a tag without an end: the rest is part of it
-			s = ""
+			at = len(s)
 		default:
-			m.tag(s[1:end])
-			s = s[end+1:]
+			m.tag(s[at+1 : end])
+			at = end + 1
 		}
 	}
 	return m.finish()
 }
 
-// looksLikeTag reports whether a SubRip text that begins with < begins with a tag.
+// tagEnds looks for the ends of tags from left to right; it looks at each byte
+// once, however many beginnings there are.
+type tagEnds struct {
+	s    string
+	seen int // bytes that were looked at
+	next int // where the last one that was found is
+	none bool
+}
+
+// after gives where the first > after at is, or -1. at never falls.
+func (e *tagEnds) after(at int) int {
+	if !e.none && e.next <= at {
+		e.seen = max(e.seen, at)
+		i := strings.IndexByte(e.s[e.seen:], '>')
+		if e.none = i < 0; e.none {
+			e.seen = len(e.s)
+		} else {
+			e.next = e.seen + i
+			e.seen = e.next + 1
+		}
+	}
+	if e.none {
+		return -1
+	}
+	return e.next
+}
+
+// looksLikeTag reports whether a SubRip text that begins with < begins with a
+// tag, when it has an end.
 func looksLikeTag(s string) bool {
 	s = strings.TrimPrefix(s[1:], "/")
-	return s != "" && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z') && strings.Contains(s, ">")
+	return s != "" && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z')
 }
 
 type markup struct {

@@ -29,11 +29,16 @@ func Parse(data []byte) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	if len(doc.Cues) == 0 {
+	return doc.finish()
+}
+
+// finish sorts the cues by their start.
+func (d Document) finish() (Document, error) {
+	if len(d.Cues) == 0 {
 		return Document{}, &Error{Code: CodeEmpty, Message: "the document has no cue that shows something"}
 	}
-	slices.SortStableFunc(doc.Cues, func(a, b Cue) int { return int((a.Start - b.Start).Milliseconds()) })
-	return doc, nil
+	slices.SortStableFunc(d.Cues, func(a, b Cue) int { return int((a.Start - b.Start).Milliseconds()) })
+	return d, nil
 }
 
 // sniff looks at the first lines: WebVTT says what it is, SubRip shows it.

@@ -41,16 +41,13 @@ func Split(cues []Cue, length time.Duration) ([]Segment, error) {
 	return segments, nil
 }
 
-// Shift moves cues; what ends before zero then is left out, and what begins
-// before it begins there.
-func Shift(cues []Cue, by time.Duration) []Cue {
-	if by == 0 {
-		return cues
-	}
+// Clip gives the cues of a part of a film: they count from its beginning, and
+// what is outside of it is cut away.
+func Clip(cues []Cue, from, length time.Duration) []Cue {
 	out := make([]Cue, 0, len(cues))
 	for _, c := range cues {
-		c.Start, c.End = max(0, c.Start+by), c.End+by
-		if c.End > 0 {
+		c.Start, c.End = max(0, c.Start-from), min(c.End-from, length)
+		if c.End > c.Start {
 			out = append(out, c)
 		}
 	}

@@ -1,6 +1,9 @@
 package texttrack
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // isHeader tells the first line of a WebVTT file (W3C WebVTT, 4.1).
 func isHeader(line string) bool {
@@ -46,4 +49,47 @@ func (r *reader) webvttBlock(lines []string, first int) error {
 		}
 	}
 	return r.add(Cue{Start: start, End: end, Settings: cleanSettings(settings), Text: cueText(strings.Join(text, "\n"), false)}, first+at)
+}
+
+// encoderTimes is the line of times as ffmpeg's WebVTT muxer writes it.
+var encoderTimes = regexp.MustCompile(`^(?:\d{2,}:)?\d{2}:\d{2}\.\d{3} --> (?:\d{2,}:)?\d{2}:\d{2}\.\d{3}(?: .*)?$`)
+
+// ParseEncoded reads WebVTT that ffmpeg wrote. It spells subtitles of other
+// formats as they come: with empty lines and arrows inside a text, and angle
+// brackets that are no markup but b, i and u. A cue begins with times after an
+// empty line, everything up to the next one is its text; one that is too long
+// is left out and counted. Its error is an *Error.
+func ParseEncoded(data []byte) (Document, error) {
+	text, err := decodeText(data)
+	if err != nil {
+		return Document{}, err
+	}
+	lines := strings.Split(text, "\n")
+	if !isHeader(lines[0]) {
+		return Document{}, unreadable(1, "want WEBVTT")
+	}
+	doc := Document{Format: WebVTT}
+	r := &reader{lines: lines, doc: &doc}
+	begins := func(i int) bool {
+		return strings.TrimSpace(lines[i-1]) == "" && encoderTimes.MatchString(lines[i])
+	}
+	for at := 1; at < len(lines); {
+		if !begins(at) {
+			at++ // the header's metadata
+			continue
+		}
+		first := at
+		for at++; at < len(lines) && !begins(at); at++ {
+		}
+		start, end, settings, ok := timing(lines[first])
+		said := cueText(strings.Join(lines[first+1:at], "\n"), true)
+		if !ok || len(said) > MaxCueText || end > MaxTime {
+			doc.Dropped++
+			continue
+		}
+		if err := r.add(Cue{Start: start, End: end, Settings: cleanSettings(settings), Text: said}, first+1); err != nil {
+			return Document{}, err
+		}
+	}
+	return doc.finish()
 }
