@@ -58,6 +58,7 @@ bench: deps build ## the main job against a bare ffmpeg command and the staged s
 
 faults: deps ## break everything that a job depends on, then print the figures of reliability  [FIGURE_ROUNDS=5]
 	@$(GO) test -tags faults -run '^TestFaults' -parallel 4 -timeout 60m ./cmd/sealcast
+	@$(GO) test -tags faults -run '^TestFaults' -timeout 60m ./pipeline
 	@$(GO) test -tags faults -run '^TestFigures' -timeout 60m -v ./cmd/sealcast
 
 storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS=500] [STORM_WORKERS=4] [STORM_SECONDS=] [STORM_SEED=]
@@ -65,7 +66,7 @@ storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS
 
 matrix: ## every output in every player, and docs/players.md written from it (installs mpv, VLC and GStreamer)  [MATRIX_ONLY="in mpv"]
 	@sh internal/deps/install.sh matrix
-	@$(GO) test -tags matrix -parallel 3 -run '^TestMatrix$$' -timeout 60m -v ./cmd/sealcast
+	@$(GO) test -tags matrix -parallel 5 -run '^TestMatrix$$' -timeout 60m -v ./cmd/sealcast
 
 e2e: deps ## the end-to-end tests alone
 	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sealcast/sealcast/internal/player"
-	"github.com/sealcast/sealcast/internal/player/browsertest"
 )
 
 // playbackKey makes a playback key of the title.
@@ -54,9 +52,10 @@ func TestE2EDelivery(t *testing.T) {
 	}
 	r := newRig(t)
 	p := r.serve()
-	hash, source := r.upload(clip(t, "320x180", 12))
+	hash, source := r.upload(subtitled(t, clip(t, "640x360", 6)))
 	body := fmt.Sprintf(`{"type":"video:full","hash":%q,"source":%q,"private":true}`, hash, source)
 	job := r.succeeded(r.accepted(r.do("POST", "/api/jobs", body, "Content-Type: application/json", "X-API-Key: "+r.env["API_KEY"])))
+	r.partsReady(job.ID)
 	r.playbackKey("film-one", hash, true)
 	r.playbackKey("film-open", hash, false)
 	tok := r.token(hash, 10*time.Minute)
@@ -171,13 +170,11 @@ func TestE2EDelivery(t *testing.T) {
 		closed(true)
 	})
 
-	t.Run("on the player page", func(t *testing.T) { r.watch(t, hash, tok) })
-
-	t.Run("inside another page", func(t *testing.T) {
-		gone := r.token(hash, time.Second)
-		time.Sleep(1100 * time.Millisecond) // exp has whole seconds
-		r.embedded(t, gone, tok)
-	})
+	gone := r.token(hash, time.Second)
+	time.Sleep(1100 * time.Millisecond) // exp has whole seconds
+	t.Run("on the player page", func(t *testing.T) { r.watch(t, hash, tok, gone) })
+	t.Run("by a cookie", func(t *testing.T) { r.dashboard(t, tok) })
+	t.Run("inside another page", func(t *testing.T) { r.embedded(t, gone, tok) })
 	t.Run("in the console", func(t *testing.T) { r.console(t, hash) })
 
 	if log := p.out.String(); strings.Contains(log, tok) || strings.Contains(log, tok[strings.LastIndexByte(tok, '.')+1:]) {
@@ -189,60 +186,6 @@ func (r *rig) patch(hash, body string) {
 	r.t.Helper()
 	if a := r.do("PATCH", "/api/media/"+hash, body, "Content-Type: application/json", "X-API-Key: "+r.env["API_KEY"]); a.status != http.StatusOK {
 		r.t.Fatalf("%d %s", a.status, a.body)
-	}
-}
-
-// watch walks through the player page. WATCH_SHOTS keeps the pictures.
-func (r *rig) watch(t *testing.T, hash, tok string) {
-	r.t = t
-	page := r.env["BASE_URL"] + "/watch/film-one"
-	ready := `sealcast.error ? (() => { throw new Error(sealcast.error.text) })() : sealcast.ready && sealcast.readyState >= 2`
-	play := `document.querySelector('video').muted = true, document.querySelector('video').play(), 0`
-	short := r.token(hash, 14*time.Second)
-	gone := r.token(hash, time.Second)
-	time.Sleep(1100 * time.Millisecond) // exp has whole seconds
-	w := browsertest.Walk(t, os.Getenv("WATCH_SHOTS"), 4*time.Minute, []browsertest.Step{
-		{Name: "open", Fresh: true, Goto: page + "#token=" + tok, Until: ready, Value: `sealcast.engine`},
-		{Name: "ready", Shot: true, Value: `[document.querySelector('video').poster.slice(0, 5), document.getElementById('validity').textContent]`},
-		{Name: "play", Value: play},
-		{Name: "plays", Until: `sealcast.currentTime > 3`, Value: `sealcast.levels.length`, Shot: true},
-		{Name: "shaka", Fresh: true, Goto: page + "?output=cmaf#token=" + tok, Until: ready, Value: `sealcast.engine`},
-		{Name: "shaka plays", Value: play},
-		{Name: "shaka played", Until: `sealcast.currentTime > 3`},
-		// The token runs out while it plays; the page that renews is asked in time.
-		{Name: "renew", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + short, Until: ready},
-		{Name: "renewing", Value: play},
-		{Name: "renewed", Until: `sealcast.renewals > 0 && sealcast.currentTime > 5`},
-		// One that has run out is renewed before anything is shown.
-		{Name: "late", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + "#token=" + gone, Until: ready, Value: `sealcast.renewals`},
-		{Name: "expired", Fresh: true, Goto: page + "#token=" + gone, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`, Shot: true},
-		{Name: "none", Fresh: true, Goto: page, Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
-		{Name: "another's", Fresh: true, Goto: page + "#token=" + r.token(strings.Repeat("0", 64), 10*time.Minute), Until: `Boolean(sealcast.error)`, Value: `[sealcast.error.code, document.getElementById('message').innerText]`},
-		{Name: "public", Fresh: true, Goto: r.env["BASE_URL"] + "/watch/film-open", Until: ready, Value: `document.getElementById('validity').textContent`},
-	})
-	for step, want := range map[string]string{
-		"open": "hls.js", "shaka": "Shaka Player", "ready": "blob:", "late": "1", "expired": "token_expired", "none": "token_required", "another's": "token_mismatch",
-	} {
-		if !strings.Contains(string(w.Values[step]), want) {
-			t.Errorf("%s: %s, want %s", step, w.Values[step], want)
-		}
-	}
-	if string(w.Values["public"]) != `""` {
-		t.Errorf("a public playback key has a token: %s", w.Values["public"])
-	}
-	for _, q := range w.Requests {
-		address, _, _ := strings.Cut(q.URL, "#") // what a browser sends
-		if strings.Contains(address, tok) || strings.Contains(q.Referer, tok) {
-			t.Errorf("the token stands in an address or a Referer: %s, %s", q.URL, q.Referer)
-		}
-		if q.Authorized && !strings.HasPrefix(q.URL, r.env["BASE_URL"]+"/v1/p/film-") {
-			t.Errorf("the token went to %s", q.URL)
-		}
-	}
-	for _, step := range []string{"open", "ready", "play", "plays", "shaka", "shaka plays", "shaka played", "public"} {
-		if len(w.Console[step]) > 0 {
-			t.Errorf("%s: console %q", step, w.Console[step])
-		}
 	}
 }
 

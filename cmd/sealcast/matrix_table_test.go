@@ -7,7 +7,7 @@ import "strings"
 // matrixTitle is a title that the matrix makes, by its name.
 type matrixTitle struct {
 	name, options string
-	sounds        int // audio tracks of the source
+	text          bool // the source has subtitles
 }
 
 // matrixOutput is a row of the matrix: an entry document of a title. A new
@@ -17,17 +17,31 @@ type matrixOutput struct {
 	title string
 	path  string // below /stream/{hash}/
 	// scheme is how it is protected: empty, aes-128, cbcs or cenc.
-	scheme string
-	eme    bool // its keys come from the licence server only
+	scheme  string
+	eme     bool   // its keys come from the licence server only
+	periods bool   // it has several keys
+	codec   string // of the rendition to play, where that is not H.264
+	mixed   bool   // there is H.264 beside it
+	text    bool   // subtitles are to be shown
 }
 
 func (o matrixOutput) dash() bool { return strings.HasSuffix(o.path, ".mpd") }
 
 var matrixTitles = []matrixTitle{
-	{"clear", `{"encrypt":false,"segment_seconds":2,"passthrough":"off"}`, 2},
-	{"cbcs", `{"outputs":["cmaf","cmaf-aes128","ts"],"segment_seconds":2,"passthrough":"off"}`, 2},
-	{"cenc", `{"outputs":["cmaf"],"scheme":"cenc","segment_seconds":2,"passthrough":"off"}`, 2},
+	{name: "clear", options: `{"encrypt":false,"segment_seconds":2,"passthrough":"off"}`},
+	{name: "cbcs", options: `{"outputs":["cmaf","cmaf-aes128","ts"],"segment_seconds":2,"passthrough":"off"}`},
+	{name: "cenc", options: `{"outputs":["cmaf"],"scheme":"cenc","segment_seconds":2,"passthrough":"off"}`},
+	{name: "periods", options: `{"outputs":["cmaf-aes128","ts"],"key_period_seconds":4,"segment_seconds":2,"passthrough":"off"}`},
+	{name: "text", options: `{"encrypt":false,"segment_seconds":2,"passthrough":"off"}`, text: true},
+	{name: "av1", options: `{"encrypt":false,"outputs":["cmaf"],"codecs":["av1"],"segment_seconds":2}`},
+	{name: "mixed", options: `{"outputs":["cmaf","cmaf-aes128"],"codecs":["h264","av1"],"segment_seconds":2,"passthrough":"off"}`},
+	{name: "hevc", options: `{"encrypt":false,"outputs":["cmaf"],"codecs":["hevc"],"segment_seconds":2}`},
 }
+
+const (
+	av1  = "av01"
+	hevc = "hvc1"
+)
 
 var matrixOutputs = []matrixOutput{
 	{name: "`ts`, clear", title: "clear", path: "ts/master.m3u8"},
@@ -40,6 +54,18 @@ var matrixOutputs = []matrixOutput{
 	{name: "`cmaf`, cbcs, DASH", title: "cbcs", path: "manifest.mpd", scheme: "cbcs", eme: true},
 	{name: "`cmaf`, cenc, HLS", title: "cenc", path: "master.m3u8", scheme: "cenc"},
 	{name: "`cmaf`, cenc, DASH", title: "cenc", path: "manifest.mpd", scheme: "cenc", eme: true},
+	{name: "`ts`, a key for every 4 s", title: "periods", path: "ts/master.m3u8", scheme: "aes-128", periods: true},
+	{name: "`cmaf-aes128`, a key for every 4 s", title: "periods", path: "cmaf-aes128/master.m3u8", scheme: "aes-128", periods: true},
+	{name: "`ts`, subtitles", title: "text", path: "ts/master.m3u8", text: true},
+	{name: "`cmaf`, subtitles, HLS", title: "text", path: "master.m3u8", text: true},
+	{name: "`cmaf`, subtitles, DASH", title: "text", path: "manifest.mpd", text: true},
+	{name: "`cmaf`, AV1, HLS", title: "av1", path: "master.m3u8", codec: av1},
+	{name: "`cmaf`, AV1, DASH", title: "av1", path: "manifest.mpd", codec: av1},
+	{name: "`cmaf-aes128`, AV1 beside H.264", title: "mixed", path: "cmaf-aes128/master.m3u8", scheme: "aes-128", codec: av1, mixed: true},
+	{name: "`cmaf`, cbcs, AV1 beside H.264, HLS", title: "mixed", path: "master.m3u8", scheme: "cbcs", codec: av1, mixed: true},
+	{name: "`cmaf`, cbcs, AV1 beside H.264, DASH", title: "mixed", path: "manifest.mpd", scheme: "cbcs", eme: true, codec: av1, mixed: true},
+	{name: "`cmaf`, HEVC, HLS", title: "hevc", path: "master.m3u8", codec: hevc},
+	{name: "`cmaf`, HEVC, DASH", title: "hevc", path: "manifest.mpd", codec: hevc},
 }
 
 // matrixPlayer is a column of the matrix.
@@ -50,6 +76,15 @@ type matrixPlayer struct {
 	// it must play. What is tried all the same and plays fails the test: the
 	// reason is out of date.
 	cannot func(o matrixOutput) (why string, try bool)
+	// noSeek says why an output plays, but cannot be sought in; nil: it can.
+	noSeek func(o matrixOutput) string
+}
+
+func (p matrixPlayer) but(o matrixOutput) string {
+	if p.noSeek == nil {
+		return ""
+	}
+	return p.noSeek(o)
 }
 
 const (
@@ -58,35 +93,49 @@ const (
 	noHeader  = "cannot send the token as a header"
 	noSample  = "has no sample encryption in HLS"
 	noLicence = "asks no licence server"
+	noText    = "was asked for pictures and sound only, which are those of the rows without subtitles"
 )
+
+// noHEVC: what a browser decodes is not the player's doing.
+func noHEVC(o matrixOutput) (string, bool) {
+	if o.codec == hevc {
+		return "Debian's Chromium decodes no HEVC", true
+	}
+	return "", false
+}
+
+// toolText: nothing shows what text a tool draws.
+func toolText(o matrixOutput) (string, bool) {
+	if o.text {
+		return noText, false
+	}
+	return "", false
+}
 
 var matrixPlayers = []matrixPlayer{
 	{name: "hls.js", browser: true, cannot: func(o matrixOutput) (string, bool) {
 		if o.dash() {
 			return notDASH, false
 		}
-		if o.eme {
-			return "needs a licence URL in its configuration; plays master.m3u8 with hls-clearkey.js", false
-		}
-		return "", false
+		return noHEVC(o)
 	}},
 	{name: "Shaka Player", browser: true, cannot: func(o matrixOutput) (string, bool) {
 		if o.eme && !o.dash() {
 			return "refuses the KEYFORMAT; plays master.m3u8 and manifest.mpd", true
 		}
-		return "", false
+		return noHEVC(o)
 	}},
 	{name: "dash.js", browser: true, cannot: func(o matrixOutput) (string, bool) {
 		if !o.dash() {
 			return notHLS, false
 		}
-		return "", false
+		return noHEVC(o)
 	}},
 	{name: "video.js", browser: true, cannot: func(o matrixOutput) (string, bool) {
 		if !o.dash() && o.scheme != "" && o.scheme != "aes-128" {
 			return noSample, true
 		}
-		return "", false
+		return noHEVC(o)
 	}},
 	{name: "native", browser: true, cannot: func(o matrixOutput) (string, bool) {
 		switch {
@@ -94,31 +143,40 @@ var matrixPlayers = []matrixPlayer{
 			return notDASH, true
 		case o.scheme != "":
 			return noHeader, true
+		case o.text:
+			return noText, false
+		case o.codec == av1:
+			return "stands still at 0 s with AV1; H.264 in the same form plays, and AV1 in the other players of the same browser", true
 		}
-		return "", false
+		return noHEVC(o)
 	}},
 	{name: "ffmpeg", cannot: func(o matrixOutput) (string, bool) {
 		if o.eme && !o.dash() {
 			return noLicence, true
 		}
-		return "", false
+		return toolText(o)
 	}},
 	{name: "mpv", cannot: func(o matrixOutput) (string, bool) {
 		if o.eme && !o.dash() {
 			return noLicence, true
 		}
-		return "", false
+		return toolText(o)
+	}, noSeek: func(o matrixOutput) string {
+		if strings.HasSuffix(o.path, ".m3u8") && !strings.HasPrefix(o.path, "ts/") {
+			return "plays, but does not seek: FFmpeg 5.1 cannot in HLS of fMP4 (mpv issues 13211 and 15184), not even in what it has made itself"
+		}
+		return ""
 	}},
 	{name: "VLC", cannot: func(o matrixOutput) (string, bool) {
 		if o.scheme != "" {
 			return noHeader, true
 		}
-		return "", false
+		return toolText(o)
 	}},
 	{name: "GStreamer", cannot: func(o matrixOutput) (string, bool) {
 		if o.scheme != "" {
 			return noHeader, true
 		}
-		return "", false
+		return toolText(o)
 	}},
 }

@@ -96,7 +96,7 @@ func handler(fsys fs.FS, apiOrigins []string) http.Handler {
 }
 
 // contentSecurityPolicy allows our own scripts and styles, media by Media
-// Source Extensions (blob:), the worker that hls.js makes of its own text
+// Source Extensions (blob:), the empty text track that hls.js adds (data:), the worker that hls.js makes of its own text
 // (blob:), and connections to the API.
 func contentSecurityPolicy(apiOrigins []string) string {
 	var connect []string
@@ -109,7 +109,7 @@ func contentSecurityPolicy(apiOrigins []string) string {
 		connect = []string{"'none'"}
 	}
 	return fmt.Sprintf("default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "+
-		"media-src blob:; worker-src blob:; connect-src %s; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		"media-src blob: data:; worker-src blob:; connect-src %s; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 		strings.Join(connect, " "))
 }
 

@@ -65,7 +65,7 @@ func (s *Site) player(w http.ResponseWriter, r *http.Request, ancestors string) 
 	if !available(s.fsys) {
 		page = "page/missing.html"
 	}
-	s.page(w, r, page, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "+
+	s.page(w, r, page, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob: data:; "+
 		"worker-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors "+ancestors)
 }
 

@@ -1,9 +1,11 @@
-// Plays cells of the matrix, output by player, in one headless Chromium, and
-// tells on stdout, a JSON line for each cell, what became of each step. Input:
-// one JSON document on stdin. Package browsertest runs it.
-//   plan: { page, dir, cells: [{ id, engine, url, token, fresh, wrong, scheme, licence, past, times, only }] }
-//   line: { id, engine, browser, steps: { <step>: "" or what went wrong }, shots: [{ at, file }], keyRequests, refusal }
+// Plays cells of the matrix, output by player, in one headless Chromium, some
+// at the same time, and tells on stdout, a JSON line for each cell, what became
+// of each step. Input: one JSON document on stdin. Package browsertest runs it.
+//   plan: { page, dir, lanes, cells: [{ id, engine, url, token, fresh, wrong, scheme, licence, codec, past, times, tones, cues: [{ at, text }], only }] }
+//   line: { id, engine, browser, steps: { <step>: "" or what went wrong }, shots: [{ at, file }], texts: [{ at, file }],
+//           keyRequests, freshRequests, authorized: [URLs that got the token], refusal }
 import { chromium } from 'playwright-core';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,10 +20,13 @@ const browser = await chromium.launch({
 });
 process.on('SIGTERM', () => browser.close().finally(() => process.exit(1)));
 
-async function open(c, token) {
+async function open(c, token, out) {
   const context = await browser.newContext({ viewport: { width: 800, height: 500 } });
   const page = await context.newPage();
-  const fragment = new URLSearchParams({ engine: c.engine, url: c.url, scheme: c.scheme, licence: c.licence, ...(token && { token }) });
+  page.on('request', (r) => {
+    if (r.headers().authorization !== undefined && !out.authorized.includes(r.url())) out.authorized.push(r.url());
+  });
+  const fragment = new URLSearchParams({ engine: c.engine, url: c.url, scheme: c.scheme, licence: c.licence, codec: c.codec, ...(token && { token }) });
   await page.goto(`${plan.page}/matrix.html#${fragment}`);
   return page;
 }
@@ -34,87 +39,149 @@ async function until(page, seconds, condition, arg) {
     const error = await page.evaluate(() => window.cell?.error);
     if (error) throw new Error(error);
     if (Date.now() > end) {
-      const state = await page.evaluate(() => `at ${cell.video.currentTime.toFixed(2)} s, ready state ${cell.video.readyState}, height ${cell.video.videoHeight}`);
+      const state = await page.evaluate(() => `at ${cell.video.currentTime.toFixed(2)} s, ready state ${cell.video.readyState}, height ${cell.video.videoHeight}, text ${cell.shown()}`);
       throw new Error(`nothing within ${seconds} s (${state})`);
     }
     await sleep(100);
   }
 }
 
-const start = (page) => page.evaluate(() => { cell.video.muted = true; cell.video.play().catch(() => {}); });
+const start = (page) => page.evaluate(() => { cell.video.play().catch(() => {}); });
 
-async function seek(page, at, seconds) {
+async function seek(page, at) {
   for (let i = 0; i < 3; i++) {
     await page.evaluate((at) => { cell.video.currentTime = at; }, at);
-    await until(page, seconds, () => !cell.video.seeking && cell.video.readyState >= 2);
+    await until(page, 60, () => !cell.video.seeking && cell.video.readyState >= 2);
     if (Math.abs(await page.evaluate(() => cell.video.currentTime) - at) < 0.01) return;
   }
   throw new Error(`a seek to ${at} leads to ${await page.evaluate(() => cell.video.currentTime)}`);
 }
 
-// show seeks until the picture near a time has the height: Shaka Player may
-// stand still when a seek meets the emptying of its buffer.
-async function show(page, at, height) {
-  for (let i = 0; ; i++) {
-    await page.evaluate((at) => { cell.video.currentTime = at; }, at + i * 0.05);
-    try {
-      return await until(page, 8, (height) => !cell.video.seeking && cell.video.readyState >= 2 && cell.video.videoHeight === height, height);
-    } catch (e) {
-      if (i === 3) throw new Error(`${height} lines: ${e.message}`);
-    }
+// from plays from a time.
+async function from(page, at) {
+  await page.evaluate(() => cell.video.pause());
+  await seek(page, at);
+  await start(page);
+}
+
+// playing waits for a condition while the film plays, again and again if need be.
+async function playing(page, condition, arg) {
+  const end = Date.now() + 90_000;
+  while (!await page.evaluate(condition, arg)) {
+    const seen = await page.evaluate(() => ({ error: cell.error, ended: cell.video.ended, state: `at ${cell.video.currentTime.toFixed(2)} s, ready state ${cell.video.readyState}, height ${cell.video.videoHeight}, ${Math.round(cell.hertz())} Hz` }));
+    if (seen.error) throw new Error(seen.error);
+    if (Date.now() > end) throw new Error(`nothing within 90 s (${seen.state})`);
+    if (seen.ended) await from(page, 0.5);
+    await sleep(50);
+  }
+}
+
+// change goes to a rendition while the film plays, and wants it to go on.
+async function change(page, height) {
+  await page.evaluate((height) => cell.pick(height), height);
+  await playing(page, (height) => cell.video.videoHeight === height && cell.video.readyState >= 3, height);
+  const at = await page.evaluate(() => cell.video.currentTime);
+  await until(page, 60, ([at, height]) => cell.video.videoHeight === height && (cell.video.currentTime > at + 0.8 || cell.video.ended), [at, height]);
+}
+
+async function shoot(page, c, name) {
+  await until(page, 30, () => Math.abs(cell.pictureAt - cell.video.currentTime) < 0.05);
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  const file = join(plan.dir, `${c.id}-${name}.png`);
+  await page.screenshot({ path: file, clip: { x: 0, y: 0, width: 640, height: 360 } });
+  return file;
+}
+
+// drawn takes a picture with text on it, once it differs from the bare one:
+// video.js draws text some time after it is due.
+async function drawn(page, c, at, text, bare) {
+  const end = Date.now() + 20_000;
+  for (;;) {
+    const file = await shoot(page, c, `text-${at.toFixed(3)}`);
+    if (!text || !bare || Date.now() > end || !(await readFile(file)).equals(await readFile(bare))) return file;
   }
 }
 
 async function play(c, out) {
-  const page = await open(c, c.token);
+  const page = await open(c, c.token, out);
   const step = async (name, run) => {
     try { await run(); out.steps[name] = ''; } catch (e) { out.steps[name] = String(e?.message ?? e).slice(0, 300); }
     return out.steps[name] === '';
   };
-  const patience = c.only ? 10 : 60;
+  const patience = c.only ? 10 : 90;
   const plays = await step('play', async () => {
     await until(page, patience, () => window.cell?.ready && cell.video.readyState >= 1);
+    await page.evaluate(() => cell.hertz());
     await start(page);
+    await until(page, patience, () => cell.video.currentTime > 1);
+    out.keyRequests = await page.evaluate((token) => { cell.token = token; return cell.keyRequests; }, c.fresh);
     await until(page, patience, (past) => cell.video.currentTime > past, c.past);
     const frames = await page.evaluate(() => cell.video.getVideoPlaybackQuality().totalVideoFrames);
     if (frames < 20) throw new Error(`${frames} pictures`);
   });
   out.engine = await page.evaluate(() => window.cell?.engine ?? '');
-  if (plays && !c.only) {
-    await step('sound', async () => {
-      if (!(await page.evaluate(() => cell.video.webkitAudioDecodedByteCount > 0))) throw new Error('no sound was decoded');
-    });
-    await page.evaluate((token) => { cell.token = token; }, c.fresh);
-    const levels = await page.evaluate(() => cell.levels);
-    if (levels.length > 1) {
-      await step('switch', async () => {
-        // Far from what is in the buffer: video.js keeps that.
-        for (const [height, at] of [[levels.at(-1), 10.4], [levels[0], 0.5]]) {
-          await page.evaluate((height) => { cell.video.pause(); cell.pick(height); }, height);
-          await show(page, at, height);
-          await start(page);
-          await until(page, 30, (past) => cell.video.currentTime > past, at + 0.8);
-        }
-      });
+  const before = out.keyRequests;
+  if (plays && !c.only) await look(page, c, out, step);
+  out.keyRequests = await page.evaluate(() => window.cell?.keyRequests ?? 0);
+  out.freshRequests = out.keyRequests - before;
+  await page.context().close();
+}
+
+async function look(page, c, out, step) {
+  const hears = (tone) => playing(page, (tone) => Math.abs(cell.hertz() - tone) < 15, tone);
+  await step('sound', async () => {
+    await hears(c.tones[0]);
+    if (c.tones.length < 2 || c.engine === 'native') return;
+    for (const i of [1, 0]) {
+      await page.evaluate((i) => cell.pickAudio(i), i);
+      await hears(c.tones[i]);
     }
-    await page.evaluate(() => cell.video.pause());
-    await step('seek', async () => {
-      for (const at of c.times) {
-        await seek(page, at, 30);
-        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-        const file = join(plan.dir, `${c.id}-${at.toFixed(3)}.png`);
-        await page.screenshot({ path: file, clip: { x: 0, y: 0, width: 640, height: 360 } });
-        out.shots.push({ at, file });
+  });
+  if (c.codec) {
+    await step('codec', async () => {
+      const codec = await page.evaluate(() => cell.codec());
+      if (!codec.startsWith(c.codec)) throw new Error(`plays ${codec}`);
+    });
+  }
+  const levels = await page.evaluate(() => cell.levels);
+  if (levels.length > 1) {
+    await step('switch', async () => {
+      await from(page, 1);
+      await change(page, levels.at(-1));
+      await page.evaluate(() => cell.video.pause());
+      await seek(page, 5.5);
+      out.shots.push({ at: 5.5, file: await shoot(page, c, 'low') });
+      await from(page, 1);
+      await change(page, levels[0]);
+    });
+  }
+  await page.evaluate(() => cell.video.pause());
+  if (c.cues?.length) await page.evaluate(() => cell.pickText(-1)); // a default track may show
+  await step('seek', async () => {
+    for (const at of c.times) {
+      await seek(page, at);
+      out.shots.push({ at, file: await shoot(page, c, at.toFixed(3)) });
+    }
+  });
+  if (c.cues?.length) {
+    await step('text', async () => {
+      await from(page, 0.2);
+      await page.evaluate(() => cell.pickText(0));
+      await playing(page, (texts) => texts.includes(cell.shown()), c.cues.map((cue) => cue.text).filter(Boolean));
+      await page.evaluate(() => cell.video.pause());
+      for (const { at, text } of c.cues) {
+        await seek(page, at - 0.1); // what is on the picture is looked at when time goes by
+        await seek(page, at);
+        await until(page, 60, (text) => cell.shown() === text, text);
+        out.texts.push({ at, file: await drawn(page, c, at, text, out.shots.find((s) => s.at === at)?.file) });
       }
     });
   }
-  out.keyRequests = await page.evaluate(() => window.cell?.keyRequests ?? 0);
-  await page.context().close();
 }
 
 // refuse plays with a wrong token: an error must come, and no picture.
 async function refuse(c, out) {
-  const page = await open(c, c.wrong);
+  const page = await open(c, c.wrong, out);
   const end = Date.now() + 60000;
   while (!(out.refusal = await page.evaluate(() => window.cell?.error)) && Date.now() < end) {
     await page.evaluate(() => { window.cell?.video?.play().catch(() => {}); });
@@ -125,14 +192,21 @@ async function refuse(c, out) {
   await page.context().close();
 }
 
-for (const c of plan.cells) {
-  const out = { id: c.id, browser: browser.version(), engine: '', steps: {}, shots: [], keyRequests: 0, refusal: '' };
-  try {
-    await play(c, out);
-    if (c.wrong && !c.only && out.steps.play === '') await refuse(c, out);
-  } catch (e) {
-    out.steps.driver = String(e?.message ?? e).slice(0, 300);
+async function lane() {
+  for (let c = plan.cells.shift(); c; c = plan.cells.shift()) {
+    const out = {
+      id: c.id, browser: browser.version(), engine: '', steps: {}, shots: [], texts: [],
+      keyRequests: 0, freshRequests: 0, authorized: [], refusal: '',
+    };
+    try {
+      await play(c, out);
+      if (c.wrong && !c.only && out.steps.play === '') await refuse(c, out);
+    } catch (e) {
+      out.steps.driver = String(e?.message ?? e).slice(0, 300);
+    }
+    process.stdout.write(`${JSON.stringify(out)}\n`);
   }
-  process.stdout.write(`${JSON.stringify(out)}\n`);
 }
+
+await Promise.all(Array.from({ length: plan.lanes }, lane));
 await browser.close();

@@ -24,6 +24,19 @@ func Similar(a, b image.Image) float64 {
 	return sum / float64(len(ta))
 }
 
+// Differs counts the cells of that raster in which two pictures differ by more
+// than a twelfth of the range: 0 for the same frame, more with text on it.
+func Differs(a, b image.Image) int {
+	ta, tb := thumb(a), thumb(b)
+	n := 0
+	for i := range ta {
+		if math.Abs(ta[i]-tb[i]) > 1./12 {
+			n++
+		}
+	}
+	return n
+}
+
 // Brightness is the mean luma of a picture: 0 black, 1 white.
 func Brightness(img image.Image) float64 {
 	var sum float64

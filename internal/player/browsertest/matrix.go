@@ -24,9 +24,18 @@ type Cell struct {
 	Wrong   string    `json:"wrong"` // must be refused; empty: the output is clear
 	Scheme  string    `json:"scheme"`
 	Licence string    `json:"licence"` // of the Clear Key server
+	Codec   string    `json:"codec"`   // the beginning of the one to play; empty: what the player takes
 	Past    float64   `json:"past"`    // seconds to play
 	Times   []float64 `json:"times"`   // to seek to, in seconds
+	Tones   []float64 `json:"tones"`   // of the audio tracks, in hertz
+	Cues    []Cue     `json:"cues"`    // of the first text track; none: it is not shown
 	Only    bool      `json:"only"`    // just try to play: it is known not to
+}
+
+// Cue is the text that must be on the picture at a time; it may be empty.
+type Cue struct {
+	At   float64 `json:"at"`
+	Text string  `json:"text"`
 }
 
 // CellResult is what became of a cell.
@@ -34,11 +43,18 @@ type CellResult struct {
 	ID          string            `json:"id"`
 	Browser     string            `json:"browser"`
 	Engine      string            `json:"engine"`
-	Steps       map[string]string `json:"steps"` // play, sound, switch, seek, refuse: what went wrong, or empty
+	Steps       map[string]string `json:"steps"` // play, sound, codec, switch, seek, text, refuse: what went wrong, or empty
 	Shots       []CellShot        `json:"shots"`
+	Texts       []CellShot        `json:"texts"` // one for each of Cell.Cues
 	KeyRequests int               `json:"keyRequests"`
-	Refusal     string            `json:"refusal"` // the player's error for the wrong token
+	// FreshRequests are those with Cell.Fresh.
+	FreshRequests int      `json:"freshRequests"`
+	Authorized    []string `json:"authorized"` // what got a token
+	Refusal       string   `json:"refusal"`    // the player's error for the wrong token
 }
+
+// Steps are what a cell does, in order.
+var Steps = []string{"driver", "play", "sound", "codec", "switch", "seek", "text", "refuse"}
 
 // CellShot is the picture at a time.
 type CellShot struct {
@@ -52,6 +68,7 @@ var libraries = map[string]string{
 	"/lib/shaka.js":       "node_modules/shaka-player/dist/shaka-player.compiled.js",
 	"/lib/dash.js":        "node_modules/dashjs/dist/modern/umd/dash.all.min.js",
 	"/lib/video.js":       "node_modules/video.js/dist/video.min.js",
+	"/lib/video-js.css":   "node_modules/video.js/dist/video-js.min.css",
 	"/lib/videojs-eme.js": "node_modules/videojs-contrib-eme/dist/videojs-contrib-eme.min.js",
 	"/hls-clearkey.js":    "page/hls-clearkey.js",
 	"/matrix.html":        "browser/matrix.html",
@@ -72,14 +89,14 @@ func MatrixPage() (http.Handler, error) {
 	return mux, nil
 }
 
-// PlayCells plays cells in one browser, one after the other, and gives each
+// PlayCells plays cells in one browser, lanes of them at a time, and gives each
 // result to done as soon as it is there. Pictures go to dir.
-func PlayCells(ctx context.Context, page, dir string, cells []Cell, done func(CellResult)) error {
+func PlayCells(ctx context.Context, page, dir string, lanes int, cells []Cell, done func(CellResult)) error {
 	path, err := script()
 	if err != nil {
 		return err
 	}
-	plan, err := json.Marshal(map[string]any{"page": page, "dir": dir, "cells": cells})
+	plan, err := json.Marshal(map[string]any{"page": page, "dir": dir, "lanes": lanes, "cells": cells})
 	if err != nil {
 		return err
 	}

@@ -67,14 +67,13 @@ func (t Tool) Version(ctx context.Context) (string, error) {
 type Played struct {
 	Pictures []image.Image // of the start, Every apart (0: in any distance)
 	Every    time.Duration
-	Sound    int64 // bytes of sound
+	Sounds   []Sound // the first audio track and, where the tool can choose, the second one
 	Sought   map[time.Duration]image.Image
 }
 
-// Play plays the first seconds, and seeks where the tool can.
+// Play plays the first seconds, and seeks where the tool can; a tool that hangs
+// does so until the context ends.
 func (t Tool) Play(ctx context.Context, m Media, dir string, times []time.Duration) (Played, error) {
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
-	defer cancel()
 	p := Played{Every: t.every, Sought: map[time.Duration]image.Image{}}
 	if err := os.MkdirAll(dir, 0o777); err != nil { //nolint:gosec // a tool that runs as another user writes there
 		return p, err
@@ -87,8 +86,15 @@ func (t Tool) Play(ctx context.Context, m Media, dir string, times []time.Durati
 	if p.Pictures, err = pictures(dir); err != nil {
 		return p, err
 	}
-	if info, err := os.Stat(filepath.Join(dir, "sound.wav")); err == nil {
-		p.Sound = info.Size()
+	for _, name := range []string{"sound.wav", "second.wav"} {
+		sound, err := ReadSound(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return p, err
+		}
+		p.Sounds = append(p.Sounds, sound)
 	}
 	for i, at := range times {
 		if t.picture == nil {
@@ -156,7 +162,7 @@ func ffmpegInput(m Media) (args []string) {
 
 func ffmpegPlay(ctx context.Context, m Media, dir string) error {
 	args := append(ffmpegInput(m), "-i", m.URL, "-t", playSeconds, "-map", "0:v:0", "-vf", "fps=1:start_time=0:round=up", filepath.Join(dir, "%05d.png"),
-		"-t", playSeconds, "-map", "0:a:0", filepath.Join(dir, "sound.wav"))
+		"-t", playSeconds, "-map", "0:a:0", filepath.Join(dir, "sound.wav"), "-t", playSeconds, "-map", "0:a:1", filepath.Join(dir, "second.wav"))
 	_, err := command(ctx, dir, "ffmpeg", args...)
 	return err
 }
@@ -183,12 +189,18 @@ func mpvArgs(m Media, dir string) []string {
 
 func mpvPlay(ctx context.Context, m Media, dir string) error {
 	args := append(mpvArgs(m, dir), "--vf=fps=1:start_time=0:round=up", "--end="+playSeconds, "--ao=pcm", "--ao-pcm-file="+filepath.Join(dir, "sound.wav"), m.URL)
+	if _, err := command(ctx, dir, "mpv", args...); err != nil {
+		return err
+	}
+	args = append(mpvArgs(m, dir), "--vid=no", "--aid=2", "--end="+playSeconds, "--ao=pcm", "--ao-pcm-file="+filepath.Join(dir, "second.wav"), m.URL)
 	_, err := command(ctx, dir, "mpv", args...)
 	return err
 }
 
+// mpvPicture lets the demuxer go well before the time: that of HLS stops at the
+// first key picture after what it is asked for (mpv issue 2269).
 func mpvPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := append(mpvArgs(m, dir), "--no-audio", "--hr-seek=yes", fmt.Sprintf("--start=%.3f", at.Seconds()), "--frames=1", m.URL)
+	args := append(mpvArgs(m, dir), "--no-audio", "--hr-seek=yes", "--hr-seek-demuxer-offset=10", fmt.Sprintf("--start=%.3f", at.Seconds()), "--frames=1", m.URL)
 	_, err := command(ctx, dir, "mpv", args...)
 	return err
 }
@@ -203,9 +215,8 @@ func vlcPlay(ctx context.Context, m Media, dir string) error {
 }
 
 func gstPlay(ctx context.Context, m Media, dir string) error {
-	_, err := command(ctx, dir, "timeout", "60", "gst-launch-1.0", "-q", "uridecodebin", "uri="+m.URL, "name=d",
-		"d.", "!", "queue", "!", "videoconvert", "!", "videorate", "skip-to-first=true", "!", "video/x-raw,framerate=1/1", "!", "pngenc", "!",
-		"multifilesink", "location="+filepath.Join(dir, "%05d.png"),
-		"d.", "!", "queue", "!", "audioconvert", "!", "wavenc", "!", "filesink", "location="+filepath.Join(dir, "sound.wav"))
+	_, err := command(ctx, dir, "timeout", "60", "gst-launch-1.0", "-q", "playbin", "uri="+m.URL,
+		"video-sink=videoconvert ! videorate skip-to-first=true ! video/x-raw,framerate=1/1 ! pngenc ! multifilesink location="+filepath.Join(dir, "%05d.png"),
+		"audio-sink=audioconvert ! wavenc ! filesink location="+filepath.Join(dir, "sound.wav"))
 	return err
 }

@@ -94,15 +94,18 @@ import { hlsClearKey } from './hls-clearkey.js';
     return fail('playback_failed', status, detail);
   }
 
-  // ready fills the menus. levels: {label, value}[], best first.
-  function ready(levels, pick, audio, pickAudio) {
+  // ready fills the menu of renditions. levels: {label, value}[], best first.
+  function ready(levels, pick) {
     if (state.ready || state.error) return;
     state.levels = levels;
     menu($('quality'), [{ label: 'auto', value: -1 }, ...levels], pick);
-    menu($('audio'), audio, pickAudio);
-    $('audio-label').hidden = audio.length < 2;
     $('bar').hidden = false;
     state.ready = true;
+  }
+
+  function tracks(audio, pick) {
+    menu($('audio'), audio, pick);
+    $('audio-label').hidden = audio.length < 2;
   }
 
   function menu(select, options, pick) {
@@ -156,8 +159,11 @@ import { hlsClearKey } from './hls-clearkey.js';
     });
     hls.on(Hls.Events.MANIFEST_PARSED, () => {
       const levels = hls.levels.map((l, value) => ({ value, height: l.height, bitrate: l.bitrate, label: levelLabel(l) }));
-      const audio = hls.audioTracks.map((t, value) => ({ value, label: t.name || t.lang || `track ${value + 1}` }));
-      ready(levels.sort(byHeight), (v) => { hls.currentLevel = v; }, audio, (v) => { hls.audioTrack = v; });
+      ready(levels.sort(byHeight), (v) => { hls.currentLevel = v; });
+    });
+    // The tracks are those of the level's group: hls.js has none before it has a level.
+    hls.on(Hls.Events.AUDIO_TRACKS_UPDATED, (_, { audioTracks }) => {
+      tracks(audioTracks.map((t, value) => ({ value, label: t.name || t.lang || `track ${value + 1}` })), (v) => { hls.audioTrack = v; });
     });
     hls.loadSource(url);
     hls.attachMedia(video);
@@ -226,9 +232,9 @@ import { hlsClearKey } from './hls-clearkey.js';
       const track = variants().find((t) => t.height === v);
       if (track) player.selectVariantTrack(track, true);
     };
-    const tracks = player.getAudioTracks();
-    const audio = tracks.map((t, value) => ({ value, label: t.label || t.language || `track ${value + 1}` }));
-    ready(levels.sort(byHeight), pick, audio, (v) => player.selectAudioTrack(tracks[v]));
+    ready(levels.sort(byHeight), pick);
+    const sounds = player.getAudioTracks();
+    tracks(sounds.map((t, value) => ({ value, label: t.label || t.language || `track ${value + 1}` })), (v) => player.selectAudioTrack(sounds[v]));
     showLevel();
   }
 

@@ -1,5 +1,6 @@
 // The players behind the player page. Each engine takes {video, session,
-// output, ready, fail, say} and has start() and stop(). A refused
+// output, ready, tracks, fail, say} and has start() and stop(). It calls ready
+// once, and tracks whenever there are other audio or text tracks. A refused
 // request goes to session.refused, which gets a new token if it can.
 
 const levelLabel = ({ height, bitrate }) => (height ? `${height}p, ${(bitrate / 1e6).toFixed(1)} Mb/s` : `audio, ${Math.round(bitrate / 1000)} kb/s`);
@@ -13,7 +14,7 @@ function problemCode(body) {
   } catch { return ''; }
 }
 
-export function hlsEngine({ video, session, output, ready, fail, say }) {
+export function hlsEngine({ video, session, output, ready, tracks, fail, say }) {
   const { Hls } = window;
   say(`hls.js ${Hls.version}`);
   const final = (answer) => answer?.code >= 400 && answer.code < 500 && answer.code !== 429;
@@ -57,14 +58,17 @@ export function hlsEngine({ video, session, output, ready, fail, say }) {
   });
   hls.on(Hls.Events.MANIFEST_PARSED, () => {
     const levels = hls.levels.map((l, value) => ({ value, height: l.height ?? 0, bitrate: l.bitrate })).map((l) => ({ ...l, label: levelLabel(l) }));
-    const name = (t, i) => t.name || t.lang || `track ${i + 1}`;
-    ready({
-      levels: levels.sort(best), pickLevel: (v) => { hls.currentLevel = v; },
-      audio: hls.audioTracks.map((t, value) => ({ value, label: name(t, value) })), pickAudio: (v) => { hls.audioTrack = v; },
-      captions: hls.subtitleTracks.map((t, value) => ({ value, label: name(t, value) })),
-      pickCaption: (v) => { hls.subtitleTrack = v; hls.subtitleDisplay = v >= 0; },
-    });
+    ready({ levels: levels.sort(best), pickLevel: (v) => { hls.currentLevel = v; } });
   });
+  // The tracks are those of the level's groups: hls.js has none before it has a level.
+  const name = (t, i) => t.name || t.lang || `track ${i + 1}`;
+  const tell = () => tracks({
+    audio: hls.audioTracks.map((t, value) => ({ value, label: name(t, value) })), pickAudio: (v) => { hls.audioTrack = v; }, heard: hls.audioTrack,
+    captions: hls.subtitleTracks.map((t, value) => ({ value, label: name(t, value) })), shown: hls.subtitleTrack,
+    pickCaption: (v) => { hls.subtitleTrack = v; hls.subtitleDisplay = v >= 0; },
+  });
+  const { AUDIO_TRACKS_UPDATED, AUDIO_TRACK_SWITCHED, SUBTITLE_TRACKS_UPDATED, SUBTITLE_TRACK_SWITCH } = Hls.Events;
+  for (const event of [AUDIO_TRACKS_UPDATED, AUDIO_TRACK_SWITCHED, SUBTITLE_TRACKS_UPDATED, SUBTITLE_TRACK_SWITCH]) hls.on(event, tell);
   return {
     start() {
       hls.loadSource(session.folder + output.master_playlist);
@@ -74,7 +78,7 @@ export function hlsEngine({ video, session, output, ready, fail, say }) {
   };
 }
 
-export function shakaEngine({ video, session, output, ready, fail, say }) {
+export function shakaEngine({ video, session, output, ready, tracks, fail, say }) {
   const { shaka } = window;
   say(`Shaka Player ${shaka.Player.version}`);
   const player = new shaka.Player();
@@ -110,6 +114,13 @@ export function shakaEngine({ video, session, output, ready, fail, say }) {
     const audio = player.getAudioTracks();
     const texts = player.getTextTracks();
     const name = (t, i) => t.label || t.language || `track ${i + 1}`;
+    const shown = texts.findIndex((t) => t.primary); // hls.js shows the default track by itself
+    if (texts.length) {
+      // Shaka Player holds text of HLS back until it gets a segment of the film
+      // after text was chosen for the first time: choose some now.
+      player.selectTextTrack(texts[Math.max(0, shown)]);
+      if (shown < 0) player.selectTextTrack(null);
+    }
     ready({
       levels: levels.sort(best),
       pickLevel: (v) => {
@@ -117,8 +128,10 @@ export function shakaEngine({ video, session, output, ready, fail, say }) {
         const track = variants().find((t) => (t.height ?? 0) === v);
         if (track) player.selectVariantTrack(track, true);
       },
-      audio: audio.map((t, value) => ({ value, label: name(t, value) })), pickAudio: (v) => player.selectAudioTrack(audio[v]),
-      captions: texts.map((t, value) => ({ value, label: name(t, value) })),
+    });
+    tracks({
+      audio: audio.map((t, value) => ({ value, label: name(t, value) })), pickAudio: (v) => player.selectAudioTrack(audio[v]), heard: audio.findIndex((t) => t.active),
+      captions: texts.map((t, value) => ({ value, label: name(t, value) })), shown,
       pickCaption: (v) => { player.selectTextTrack(v < 0 ? null : texts[v]); },
     });
   }
@@ -127,17 +140,18 @@ export function shakaEngine({ video, session, output, ready, fail, say }) {
 
 // nativeEngine is for browsers without Media Source Extensions. They send no
 // header, so the token goes in the path, and a new one is a new address.
-export function nativeEngine({ video, session, output, ready, fail, say }) {
+export function nativeEngine({ video, session, output, ready, tracks, fail, say }) {
   say('native');
   const address = () => session.folder + (session.token ? `t/${session.token}/` : '') + output.master_playlist;
   let last = 0;
   video.addEventListener('loadedmetadata', () => {
     if (last) video.currentTime = last;
-    const tracks = [...video.textTracks].filter((t) => t.kind === 'subtitles' || t.kind === 'captions');
-    ready({
-      levels: [], pickLevel() {}, audio: [], pickAudio() {},
-      captions: tracks.map((t, value) => ({ value, label: t.label || t.language })),
-      pickCaption: (v) => tracks.forEach((t, i) => { t.mode = i === v ? 'showing' : 'disabled'; }),
+    const texts = [...video.textTracks].filter((t) => t.kind === 'subtitles' || t.kind === 'captions');
+    ready({ levels: [], pickLevel() {} });
+    tracks({
+      audio: [], pickAudio() {}, heard: 0,
+      captions: texts.map((t, value) => ({ value, label: t.label || t.language })), shown: texts.findIndex((t) => t.mode === 'showing'),
+      pickCaption: (v) => texts.forEach((t, i) => { t.mode = i === v ? 'showing' : 'disabled'; }),
     });
   });
   video.addEventListener('error', async () => {

@@ -191,12 +191,15 @@ async function poster() {
   } catch { /* the token may not cover it */ }
 }
 
-function ready({ levels, pickLevel, audio, pickAudio, captions, pickCaption }) {
+function tracks({ audio, pickAudio, heard, captions, pickCaption, shown }) {
+  menu($('audio'), audio.length > 1 ? audio : [], pickAudio, heard);
+  menu($('captions'), captions.length ? [{ label: 'off', value: -1 }, ...captions] : [], pickCaption, shown);
+}
+
+function ready({ levels, pickLevel }) {
   if (state.ready || state.error) return;
   state.levels = levels;
   menu($('quality'), levels.length > 1 ? [{ label: 'auto', value: -1 }, ...levels] : [], pickLevel);
-  menu($('audio'), audio.length > 1 ? audio : [], pickAudio);
-  menu($('captions'), captions.length ? [{ label: 'off', value: -1 }, ...captions] : [], pickCaption);
   $('controls').hidden = false;
   $('start').hidden = !video.paused;
   state.ready = true;
@@ -255,7 +258,7 @@ async function start() {
   const way = choose();
   if (!way) return fail('no_player');
   state.output = way.output.name;
-  engine = way.make({ video, session, output: way.output, ready, fail, say: (text) => { state.engine = text; } });
+  engine = way.make({ video, session, output: way.output, ready, tracks, fail, say: (text) => { state.engine = text; } });
   engine.start();
 }
 

@@ -46,9 +46,11 @@ export function until(seconds) {
   return `${Math.floor(seconds / 86400)} days`;
 }
 
-// menu fills a select, or hides it with its label when there is no choice.
-export function menu(select, options, pick) {
+// menu fills a select and shows the entry now (the first one by itself), or hides
+// it with its label when there is no choice.
+export function menu(select, options, pick, now) {
   select.replaceChildren(...options.map(({ label, value }) => new Option(label, value)));
+  if (now !== undefined) select.value = now;
   select.onchange = () => pick(Number(select.value));
   select.parentElement.hidden = options.length === 0;
 }
