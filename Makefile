@@ -58,6 +58,7 @@ bench: deps build ## the main job against a bare ffmpeg command and the staged s
 
 faults: deps ## break everything that a job depends on, then print the figures of reliability  [FIGURE_ROUNDS=5]
 	@$(GO) test -tags faults -run '^TestFaults' -parallel 4 -timeout 60m ./cmd/sealcast
+	@$(GO) test -tags faults -run '^TestFaults' -timeout 60m ./pipeline
 	@$(GO) test -tags faults -run '^TestFigures' -timeout 60m -v ./cmd/sealcast
 
 storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS=500] [STORM_WORKERS=4] [STORM_SECONDS=] [STORM_SEED=]

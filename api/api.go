@@ -345,6 +345,10 @@ func (cfg Config) validate() error {
 	return errors.Join(faults...)
 }
 
+// serverTimeout is how long a request may take to arrive, and its answer to be
+// written, unless its route says otherwise.
+const serverTimeout = 30 * time.Second
+
 // NewServer returns a server with all four timeouts. Routes move the read and
 // write deadlines of their own requests: a long media download is allowed, a
 // stalled one is not.
@@ -353,8 +357,8 @@ func NewServer(addr string, h http.Handler) *http.Server {
 		Addr:              addr,
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      30 * time.Second,
+		ReadTimeout:       serverTimeout,
+		WriteTimeout:      serverTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 	}

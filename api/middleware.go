@@ -212,13 +212,15 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, rt route) error {
 		ctx, cancel := context.WithTimeout(r.Context(), rt.timeout)
 		defer cancel()
 		r = r.WithContext(ctx)
-		_ = conn.SetWriteDeadline(time.Now().Add(rt.timeout + writeGrace))
+		if rt.timeout+writeGrace > serverTimeout { // else the server's own is good enough
+			_ = conn.SetWriteDeadline(time.Now().Add(rt.timeout + writeGrace))
+		}
 	}
 	switch {
 	case rt.limit > 0:
 		_ = conn.SetReadDeadline(time.Now().Add(rt.timeout))
 		r.Body = http.MaxBytesReader(w, r.Body, rt.limit)
-	case r.ContentLength == 0:
+	case r.ContentLength == 0 && (rt.timeout == 0 || rt.timeout >= serverTimeout):
 		// Nothing is left to read. The server's ReadTimeout would cancel the
 		// context of an answer that takes longer.
 		_ = conn.SetReadDeadline(time.Time{})

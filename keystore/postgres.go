@@ -172,8 +172,11 @@ func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key,
 	if !isHash(hash) {
 		return Key{}, fmt.Errorf("%s: %w", opReadServed, ErrNotFound)
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+	if d, ok := ctx.Deadline(); !ok || time.Until(d) > readTimeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+	}
 	var key Key
 	row, err := p.reader.ask(ctx, hash, kid)
 	if err == nil {

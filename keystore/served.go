@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -12,14 +13,16 @@ import (
 )
 
 const (
-	maxLoaders = 2  // queries of reader that run at once
-	maxGroup   = 64 // questions of one query
+	maxLoaders = 4                     // queries of reader that run at once
+	maxGroup   = 64                    // questions of one query
+	patience   = 10 * time.Millisecond // how long a question waits for a loader before it gets another one
 )
 
 // reader answers Served in groups: what waits while Postgres is busy with the
-// questions before is asked in one query. Nobody waits for a group to fill, and
-// nothing is remembered: each answer was read after its question. While nobody
-// asks it has no goroutine.
+// questions before is asked in one query. One loader asks at a time, which makes
+// the groups large, unless it takes too long. Nobody waits for a group to fill,
+// and nothing is remembered: each answer was read after its question. While
+// nobody asks it has no goroutine.
 type reader struct {
 	pool    *pgxpool.Pool
 	mu      sync.Mutex
@@ -48,20 +51,36 @@ func (g *reader) ask(ctx context.Context, hash string, kid *cenc.KID) (sealedKey
 	}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, q)
-	another := g.loaders < maxLoaders
-	if another {
-		g.loaders++
+	first := g.loaders == 0
+	if first {
+		g.loaders = 1
 	}
 	g.mu.Unlock()
-	if another {
+	if first {
 		go g.load()
 	}
-	select {
-	case <-q.done:
-		return q.row, q.err
-	case <-ctx.Done():
-		q.left.Store(true)
-		return sealedKey{}, databaseError(ctx, opReadServed, ctx.Err())
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		select {
+		case <-q.done:
+			return q.row, q.err
+		case <-late.C:
+			g.help()
+		case <-ctx.Done():
+			q.left.Store(true)
+			return sealedKey{}, databaseError(ctx, opReadServed, ctx.Err())
+		}
+	}
+}
+
+// help starts another loader if questions wait: the others may be stuck.
+func (g *reader) help() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) > 0 && g.loaders < maxLoaders {
+		g.loaders++
+		go g.load()
 	}
 }
 

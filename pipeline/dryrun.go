@@ -12,12 +12,14 @@ type DryRun struct {
 	Source             SourceFacts    `json:"source"`
 	FrameRate          float64        `json:"frame_rate"` // of the full-rate rungs
 	SegmentSeconds     float64        `json:"segment_seconds"`
-	Rungs              []RungForecast `json:"rungs"` // every rung of the ladder, largest first
+	Rungs              []RungForecast `json:"rungs"` // every rung of the ladder, largest first, in one codec after the other
 	Audio              []AudioFacts   `json:"audio"`
 	Outputs            []string       `json:"outputs"`
 	Encrypted          bool           `json:"encrypted"`
 	PassthroughRefused string         `json:"passthrough_refused,omitempty"`
 
+	// Seconds is how long the film will be.
+	Seconds float64 `json:"-"`
 	// Sound is how many seconds of sound are encoded, in all renditions.
 	Sound float64 `json:"-"`
 	// Work is how much is encoded, in millions of pixels; Kept is Work with
@@ -64,12 +66,14 @@ const (
 	RungNotAsked   = "not_asked"           // options.ladder does not name it
 	RungOnRequest  = "on_request"          // made only when options.ladder names it
 	RungTooLarge   = "larger_than_source"
-	RungTooNear    = "too_near" // within a tenth of the rung above it
+	RungTooNear    = "too_near"    // within a tenth of the rung above it
+	RungCodecLimit = "codec_limit" // the codec gets fewer rungs, of other sizes: docs/encoding.md
 )
 
 // RungForecast says what becomes of a rung.
 type RungForecast struct {
 	Rung      string  `json:"rung"`
+	Codec     string  `json:"codec"`
 	Made      bool    `json:"made"`
 	Reason    string  `json:"reason"`
 	Width     int     `json:"width,omitempty"`
@@ -121,11 +125,13 @@ func forecast(whole, src *Source, p Plan, opt Options) DryRun {
 			Width: width, Height: height, FrameRate: src.Video.AvgRate.Float(), Rotation: src.Video.Rotation,
 			Interlaced: src.Video.Interlaced, HDR: src.Video.HDR(), Audio: []AudioFacts{},
 		},
-		FrameRate: p.Rate.Float(), SegmentSeconds: p.SegmentSeconds, Rungs: forecastRungs(p, opt, min(width, height)),
+		FrameRate: p.Rate.Float(), SegmentSeconds: p.SegmentSeconds, Rungs: []RungForecast{}, Seconds: seconds,
 		Audio: []AudioFacts{}, Outputs: opt.Outputs, Encrypted: opt.Encrypt, PassthroughRefused: p.NotCopied,
 	}
 	if whole.pictureless() {
-		d.FrameRate, d.Rungs = 0, []RungForecast{}
+		d.FrameRate = 0
+	} else {
+		d.Rungs = forecastRungs(p, opt, width, height)
 	}
 	for _, s := range whole.Audio {
 		d.Source.Audio = append(d.Source.Audio, AudioFacts{Language: s.Language, Codec: s.Codec, Channels: s.Channels, SampleRate: s.SampleRate, Default: s.Default})
@@ -146,29 +152,41 @@ func forecast(whole, src *Source, p Plan, opt Options) DryRun {
 	return d
 }
 
-func forecastRungs(p Plan, opt Options, short int) []RungForecast {
+// forecastRungs tells of every rung of the ladder in each codec that is made.
+func forecastRungs(p Plan, opt Options, width, height int) []RungForecast {
+	deserved := map[string]bool{}
+	for _, v := range p.rungs(width, height, opt.Ladder) {
+		deserved[v.Rung.Name] = true
+	}
 	var out []RungForecast
-	for _, r := range ladder {
-		f := RungForecast{Rung: r.Name}
-		at := slices.IndexFunc(p.Video, func(v VideoPlan) bool { return v.Rung.Name == r.Name })
-		switch {
-		case at >= 0:
-			v := p.Video[at]
-			f.Made, f.Reason = true, RungMade
-			if v.Rung.ShortEdge < r.ShortEdge {
-				f.Reason = RungSourceSize
-			}
-			f.Width, f.Height, f.FrameRate, f.MaxRate, f.Copied = v.Width, v.Height, math.Round(v.Rate.Float()*1000)/1000, v.Rung.MaxRate*1000, v.Copied
-		case len(opt.Ladder) > 0 && !slices.Contains(opt.Ladder, r.Name):
-			f.Reason = RungNotAsked
-		case len(opt.Ladder) == 0 && r.OnRequest:
-			f.Reason = RungOnRequest
-		case r.ShortEdge > short:
-			f.Reason = RungTooLarge
-		default:
-			f.Reason = RungTooNear
+	for _, codec := range Codecs {
+		if len(opt.Codecs) == 0 && codec != CodecH264 || len(opt.Codecs) > 0 && !slices.Contains(opt.Codecs, codec) {
+			continue
 		}
-		out = append(out, f)
+		for _, r := range ladder {
+			f := RungForecast{Rung: r.Name, Codec: codec}
+			at := slices.IndexFunc(p.Video, func(v VideoPlan) bool { return v.Rung.Name == r.Name && v.Codec == codec })
+			switch {
+			case at >= 0:
+				v := p.Video[at]
+				f.Made, f.Reason = true, RungMade
+				if v.Rung.ShortEdge < r.ShortEdge {
+					f.Reason = RungSourceSize
+				}
+				f.Width, f.Height, f.FrameRate, f.MaxRate, f.Copied = v.Width, v.Height, math.Round(v.Rate.Float()*1000)/1000, v.Rung.MaxRate*1000, v.Copied
+			case len(opt.Ladder) > 0 && !slices.Contains(opt.Ladder, r.Name):
+				f.Reason = RungNotAsked
+			case len(opt.Ladder) == 0 && r.OnRequest:
+				f.Reason = RungOnRequest
+			case deserved[r.Name]:
+				f.Reason = RungCodecLimit
+			case r.ShortEdge > min(width, height):
+				f.Reason = RungTooLarge
+			default:
+				f.Reason = RungTooNear
+			}
+			out = append(out, f)
+		}
 	}
 	return out
 }

@@ -1,7 +1,9 @@
 package pipeline_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -60,5 +62,61 @@ func TestDryRun(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"480p", "240p"}, made); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Each codec tells its own rungs, with its own limits; sound is told as it is
+// made; what is billed is the clip.
+func TestForecast(t *testing.T) {
+	src := &pipeline.Source{
+		Duration: 10 * time.Second,
+		Video:    pipeline.VideoSource{Codec: "h264", Width: 2560, Height: 1440, SAR: pipeline.Rational{Num: 1, Den: 1}, AvgRate: pipeline.Rational{Num: 25, Den: 1}, BaseRate: pipeline.Rational{Num: 25, Den: 1}},
+		Audio:    []pipeline.AudioSource{{Codec: "ac3", Channels: 6, SampleRate: 48000, Language: "en"}},
+	}
+	clip := *src
+	clip.Duration = 4 * time.Second
+	opt := pipeline.DefaultOptions()
+	opt.Codecs, opt.Audio = []string{"h264", "hevc"}, &pipeline.AudioOptions{Surround: pipeline.CodecEAC3}
+	plan, err := pipeline.NewPlan(&clip, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := pipeline.Forecast(src, &clip, plan, opt)
+	var got []string
+	for _, r := range d.Rungs {
+		got = append(got, fmt.Sprintf("%s %s %s %v", r.Codec, r.Rung, r.Reason, r.Made))
+	}
+	if diff := cmp.Diff([]string{
+		"h264 2160p on_request false", "h264 1440p made true", "h264 1080p made true", "h264 720p made true", "h264 480p made true", "h264 360p made true", "h264 240p made true",
+		"hevc 2160p on_request false", "hevc 1440p codec_limit false", "hevc 1080p made true", "hevc 720p made true", "hevc 480p made true", "hevc 360p codec_limit false", "hevc 240p codec_limit false",
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+	var sound []string
+	for _, a := range d.Audio {
+		sound = append(sound, fmt.Sprintf("%s %d", a.Codec, a.Channels))
+	}
+	if diff := cmp.Diff([]string{"aac 2", "eac3 6"}, sound); diff != "" {
+		t.Error(diff)
+	}
+	if d.Seconds != 4 || d.Source.DurationSeconds != 10 {
+		t.Errorf("%v of %v seconds", d.Seconds, d.Source.DurationSeconds)
+	}
+}
+
+// A wish for more content keys than an attempt may have is refused by the plan
+// as by the attempt.
+func TestDryRunCountsKeyPeriods(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := makeSource(t, "a.mp4", "-f", "lavfi", "-i", "color=s=64x64:r=1:d=4200", "-c:v", "mpeg4", "-g", "600")
+	req := l.request(file, func(o *pipeline.Options) {
+		o.Outputs, o.SegmentSeconds, o.KeyPeriodSeconds = []string{pipeline.OutputCMAFAES128, pipeline.OutputTS}, 2, 2
+	})
+	_, err := l.runner.DryRun(t.Context(), req)
+	wantCode(t, err, pipeline.CodeOptionsInvalid, true)
+	req.Options.KeyPeriodSeconds = 4
+	if _, err := l.runner.DryRun(t.Context(), req); err != nil {
+		t.Error(err)
 	}
 }

@@ -33,6 +33,9 @@ var (
 	CheckManifest = checkManifest
 	CompareGOPs   = compareGOPs
 	PictureFault  = pictureFault
+	Forecast      = forecast
+	Animation     = animation
+	Bounded       = Preview.bounded
 	Disjoint      = disjoint
 )
 

@@ -118,32 +118,40 @@ func newPlan(src *Source, opt Options) (Plan, error) {
 	}
 	p := Plan{Rate: gridRate(src.Video), Clipped: opt.Clip != nil}
 	p.GOP = max(1, int(math.Round(p.Rate.Float()*gopSeconds)))
-	halve := p.Rate.Float() > 30.5
-	if halve && p.GOP%2 != 0 {
+	if p.halves() && p.GOP%2 != 0 {
 		p.GOP++ // half-rate rungs need a whole number of frames per GOP, too
 	}
 	gopSec := float64(p.GOP) / p.Rate.Float()
 	p.SegmentSeconds = gopSec * math.Max(1, math.Round(float64(opt.SegmentSeconds)/gopSec))
 
-	for _, r := range chooseRungs(min(width, height), opt.Ladder) {
-		v := VideoPlan{Rung: r, Rate: p.Rate, GOP: p.GOP}
-		v.Width, v.Height = fit(width, height, r.ShortEdge)
-		// A very wide picture is limited by its long edge: rungs may meet there.
-		if n := len(p.Video); n > 0 && tooNear(min(v.Width, v.Height), min(p.Video[n-1].Width, p.Video[n-1].Height)) {
-			continue
-		}
-		if halve && r.ShortEdge <= fullRateShort {
-			v.Halved, v.GOP = true, p.GOP/2
-			v.Rate = reduce(Rational{p.Rate.Num, p.Rate.Den * 2})
-		}
-		p.Video = append(p.Video, v)
-	}
 	var err error
-	if p.Video, err = inCodecs(p.Video, opt.Codecs); err != nil {
+	if p.Video, err = inCodecs(p.rungs(width, height, opt.Ladder), opt.Codecs); err != nil {
 		return Plan{}, err
 	}
 	p.Audio = withSurround(planAudio(src.Audio), src.Audio, opt.Audio)
 	return p, nil
+}
+
+// halves reports whether small rungs have half the frame rate.
+func (p Plan) halves() bool { return p.Rate.Float() > 30.5 }
+
+// rungs returns what a picture deserves at the plan's frame rate, before codecs
+// are chosen.
+func (p Plan) rungs(width, height int, wanted []string) (all []VideoPlan) {
+	for _, r := range chooseRungs(min(width, height), wanted) {
+		v := VideoPlan{Rung: r, Rate: p.Rate, GOP: p.GOP}
+		v.Width, v.Height = fit(width, height, r.ShortEdge)
+		// A very wide picture is limited by its long edge: rungs may meet there.
+		if n := len(all); n > 0 && tooNear(min(v.Width, v.Height), min(all[n-1].Width, all[n-1].Height)) {
+			continue
+		}
+		if p.halves() && r.ShortEdge <= fullRateShort {
+			v.Halved, v.GOP = true, p.GOP/2
+			v.Rate = reduce(Rational{p.Rate.Num, p.Rate.Den * 2})
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // chooseRungs returns the rungs for a picture with the given short edge,

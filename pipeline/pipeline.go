@@ -234,16 +234,15 @@ func (a *attempt) prepare(ctx context.Context, abort context.CancelCauseFunc) (w
 	if plan, err = a.loadWatermark(ctx, plan); err != nil {
 		return nil, nil, Plan{}, err
 	}
-	plan, err = a.tryCopy(ctx, &part, plan)
-	return whole, &part, plan, err
+	if plan, err = a.tryCopy(ctx, &part, plan); err != nil {
+		return nil, nil, Plan{}, err
+	}
+	return whole, &part, plan, a.req.Options.checkPeriods(plan.segments(part.Duration.Seconds()))
 }
 
 func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Presentation, error) {
 	_, src, plan, err := a.prepare(ctx, abort)
 	if err != nil {
-		return nil, err
-	}
-	if err := a.req.Options.checkPeriods(plan.segments(src.Duration.Seconds())); err != nil {
 		return nil, err
 	}
 	a.log.Info("source probed", "demuxer", src.Demuxer, "codec", src.Video.Codec, "duration", src.Duration.String(),

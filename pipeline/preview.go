@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"image/gif"
 	"math"
 	"strconv"
 	"time"
@@ -86,6 +85,9 @@ func (p Preview) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Fac
 	if err != nil {
 		return nil, err
 	}
+	if err := p.bounded(src, length); err != nil {
+		return nil, err
+	}
 	body, err := a.pictures(ctx, "the preview could not be made", previewArgs(src, a.sourceURL(), p, from, length))
 	if err != nil {
 		return nil, err
@@ -102,6 +104,20 @@ func (p Preview) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Fac
 		"preview": name, "start": from.Seconds(), "length": float64(frames) / float64(p.FPS),
 		"frames": frames, "fps": p.FPS, "width": width, "height": height,
 	}, nil
+}
+
+// maxPreviewPixels bounds all pictures together: 30 s of 16:9 at the largest
+// width and rate have as many. A palette is made of all of them at once.
+const maxPreviewPixels = 400e6
+
+// bounded refuses what is too much for tall pictures.
+func (p Preview) bounded(src *Source, length time.Duration) error {
+	width, height := sizeOfWidth(src, p.Width)
+	if pixels := float64(width) * float64(height) * float64(p.FPS) * length.Seconds(); pixels > maxPreviewPixels {
+		return permanent(CodeOptionsInvalid, fmt.Sprintf("the preview would have %.0f million pixels, %d×%d in each picture; the most is %.0f: choose a smaller width, fps or length",
+			pixels/1e6, width, height, maxPreviewPixels/1e6), nil)
+	}
+	return nil
 }
 
 // previewArgs returns ffmpeg's arguments for an animation on stdout.
@@ -133,11 +149,7 @@ func sizeOfWidth(src *Source, width int) (int, int) {
 // animation reads what an animated WebP or GIF says of itself.
 func animation(body []byte) (frames, width, height int, err error) {
 	if bytes.HasPrefix(body, []byte("GIF8")) {
-		all, err := gif.DecodeAll(bytes.NewReader(body))
-		if err != nil {
-			return 0, 0, 0, fmt.Errorf("gif: %w", err)
-		}
-		return len(all.Image), all.Config.Width, all.Config.Height, nil
+		return gifFrames(body)
 	}
 	return webpFrames(body)
 }

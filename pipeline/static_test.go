@@ -63,7 +63,7 @@ func TestStatic(t *testing.T) {
 			if len(heard) < len(theirs)-2 || !slices.Equal(heard[10:20], theirs[len(theirs)-len(heard)+10:][:10]) {
 				t.Errorf("other sound than the film's: %d frames of %d", len(heard), len(theirs))
 			}
-			seen, beeps := flash(t, got), beep(t, got)
+			seen, beeps := measured(t, got, got)
 			if seen < 0.98 || seen > 1.02 || beeps < 1.98 || beeps > 2.02 {
 				t.Errorf("flash at %.3f s, want 1; beep at %.3f s, want 2", seen, beeps)
 			}

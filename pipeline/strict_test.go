@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/internal/sandbox"
 	"github.com/sealcast/sealcast/internal/verify"
 	"github.com/sealcast/sealcast/pipeline"
 )
@@ -109,7 +110,7 @@ func (l *lab) judged(req pipeline.Request, p *pipeline.Presentation, entry strin
 	srv := httptest.NewServer(o)
 	defer srv.Close()
 	report, err := verify.Run(l.t.Context(), verify.Config{
-		URL: srv.URL + "/" + pipeline.KeyPrefix(req.Hash, req.Prefix) + entry, Token: viewerToken, Parallel: 2,
+		URL: srv.URL + "/" + pipeline.KeyPrefix(req.Hash, req.Prefix) + entry, Token: viewerToken, Parallel: 1, Sandbox: sandbox.Disable,
 	})
 	if err != nil {
 		l.t.Fatalf("%s: %v", entry, err)

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -24,31 +25,41 @@ var (
 	silenceEnd = regexp.MustCompile(`silence_end: ([0-9.]+)`)
 )
 
-// measured runs a detector over a stream, on the clock of the file itself.
-func measured(t *testing.T, file, kind, filter string, said *regexp.Regexp) float64 {
+const (
+	toSee  = "blackdetect=d=0.05:pix_th=0.5:pic_th=0.9"
+	toHear = "aresample=async=1,silencedetect=n=-10dB:d=0.05"
+)
+
+// detected runs detectors over files, on their own clocks, and gives for each
+// expression what it found, in seconds.
+func detected(t *testing.T, args []string, said ...*regexp.Regexp) (at []float64) {
 	t.Helper()
-	out, err := exec.Command("ffmpeg", "-nostdin", "-hide_banner", "-copyts", "-i", file,
-		"-map", "0:"+kind+":0", "-filter:"+kind, filter, "-f", "null", "-").CombinedOutput()
-	m := said.FindSubmatch(out)
-	if err != nil || m == nil {
-		t.Fatalf("%s of %s: %v\n%s", filter, file, err, out)
-	}
-	at, err := strconv.ParseFloat(string(m[1]), 64)
-	if err != nil {
-		t.Fatal(err)
+	out, err := exec.Command("ffmpeg", append(words("-nostdin -hide_banner -copyts"), append(args, "-f", "null", "-")...)...).CombinedOutput()
+	for _, re := range said {
+		m := re.FindSubmatch(out)
+		if err != nil || m == nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+		seconds, err := strconv.ParseFloat(string(m[1]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, seconds)
 	}
 	return at
 }
 
-// flash and beep are when they are seen and heard, in seconds.
-func flash(t *testing.T, file string) float64 {
+// measured says when a flash is seen and a beep is heard.
+func measured(t *testing.T, pictures, sound string) (flash, beep float64) {
 	t.Helper()
-	return measured(t, file, "v", "blackdetect=d=0.05:pix_th=0.5:pic_th=0.9", blackEnd)
+	at := detected(t, []string{"-i", pictures, "-i", sound, "-map", "0:v:0", "-filter:v", toSee, "-map", "1:a:0", "-filter:a", toHear}, blackEnd, silenceEnd)
+	return at[0], at[1]
 }
 
-func beep(t *testing.T, file string) float64 {
+// beep says when a beep is heard.
+func beep(t *testing.T, sound string) float64 {
 	t.Helper()
-	return measured(t, file, "a", "aresample=async=1,silencedetect=n=-10dB:d=0.05", silenceEnd)
+	return detected(t, []string{"-i", sound, "-map", "0:a:0", "-filter:a", toHear}, silenceEnd)[0]
 }
 
 // A flash and a beep at one time stay together within 20 ms, whatever container
@@ -59,6 +70,7 @@ func TestSoundAndPictureStayTogether(t *testing.T) {
 	both := join(black(size, "25", "1", "2"), silent("1", "2"))
 	h264 := words("-map 0:v -map 1:a -c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac")
 	cut := makeSource(t, "cut.mp4", join(black(size, "25", "1.5", "2.5"), silent("1.5", "2.5"), h264)...)
+	shared := newLab(t)
 	for i, c := range []struct {
 		name, file string
 		args       []string
@@ -90,14 +102,17 @@ func TestSoundAndPictureStayTogether(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t)
+			l := &lab{t: t, runner: shared.runner, source: shared.source, media: shared.media}
 			output := []string{pipeline.OutputCMAF, pipeline.OutputTS}[i%2]
-			req := l.request(makeSource(t, c.file, c.args...), func(o *pipeline.Options) {
+			body, err := os.ReadFile(makeSource(t, c.file, c.args...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req := l.requestOf("uploads/"+strconv.Itoa(i)+"/"+c.file, body, func(o *pipeline.Options) {
 				o.Outputs, o.Ladder = []string{output}, []string{"240p"}
 			})
 			l.run(req)
-			seen := flash(t, l.clear(req, output, "v-240p"))
-			heard := beep(t, l.clear(req, output, "a-0"))
+			seen, heard := measured(t, l.clear(req, output, "v-240p"), l.clear(req, output, "a-0"))
 			t.Logf("flash at %.3f s, beep at %.3f s: %+.1f ms", seen, heard, 1000*(heard-seen))
 			if d := heard - seen; d > 0.020 || d < -0.020 {
 				t.Errorf("sound and picture are %.1f ms apart", 1000*d)

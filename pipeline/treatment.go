@@ -136,7 +136,21 @@ func soundFilter(src *Source, p Plan, t AudioPlan) string {
 	if p.Loudness {
 		f += fmt.Sprintf(",%s,volume=%.2fdB", t.layout(), t.GainDB)
 	}
-	return f
+	return f + silenceAfter(src, t)
+}
+
+// silenceFrom is how much earlier than the pictures sound may end.
+const silenceFrom = 2 * time.Second
+
+// silenceAfter lets silence follow a track that ends early, as far as the source
+// says: renditions that play together last as long as each other, to a segment
+// (RFC 8216bis, 6.2.4).
+func silenceAfter(src *Source, t AudioPlan) string {
+	ends := src.audioDuration(t.Stream)
+	if src.pictureless() || ends <= 0 || src.pictures()-ends <= silenceFrom {
+		return ""
+	}
+	return fmt.Sprintf(",apad=whole_dur=%.3f", src.pictures().Seconds())
 }
 
 // watermarkFilter lays input 1 over the pad in and names the result out.

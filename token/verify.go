@@ -60,6 +60,7 @@ type Verifier struct {
 	Secret   *HMAC                 // of form H without a kid; nil: none
 	Key      func(kid string) *Key // a map look-up and nothing else; nil: it is not known
 	Sessions *Sealer               // nil: no sessions
+	Memo     *Memo                 // nil: every token is verified from the start each time
 }
 
 // Verify checks a token in the order of the Check constants. It returns an
@@ -76,7 +77,7 @@ func (v *Verifier) Verify(tok string, now time.Time) (Grant, error) {
 // Inspect is Verify that also tells each check. The grant has the claims once
 // the signature and their types are good, of a refused token too.
 func (v *Verifier) Inspect(tok string, now time.Time) (Grant, []Check, error) {
-	var checks []Check
+	checks := make([]Check, 0, 10)
 	grant, err := v.run(tok, now, func(name string, err error) { checks = append(checks, Check{name, err}) })
 	return grant, checks, err
 }
@@ -94,18 +95,17 @@ func (v *Verifier) run(tok string, now time.Time, tell func(string, error)) (Gra
 	if err := test(CheckSize, len(tok) <= MaxSize, CodeTooLarge); err != nil {
 		return Grant{}, err
 	}
-	s, failed := v.open(tok)
+	s, claims, failed := v.read(tok)
 	for _, name := range s.checks {
 		if err := test(name, name != failed, CodeInvalid); err != nil {
 			return Grant{}, err
 		}
 	}
-	claims, err := decodeClaims(s.form, s.members)
-	if err := test(CheckClaims, err == nil, CodeInvalid); err != nil {
+	if err := test(CheckClaims, failed == "", CodeInvalid); err != nil {
 		return Grant{}, err
 	}
 	grant := Grant{Claims: claims, Form: s.form, KeyID: s.keyID, Record: s.rules.Record, ID: s.id}
-	err = claims.checkTimes(now)
+	err := claims.checkTimes(now)
 	tell(CheckTimes, err)
 	if err != nil || s.form == FormS { // a session's token has passed the rest
 		return grant, err
@@ -125,6 +125,7 @@ type opened struct {
 	form    Form
 	checks  []string
 	members map[string]json.RawMessage
+	key     *Key // that verified it; nil: the shared secret, or none with a kid
 	keyID   string
 	id      string
 	rules   Rules
@@ -172,7 +173,7 @@ func (v *Verifier) openHMAC(tok string) (opened, string) {
 	if !hmac.Equal(mac, key.hmac().mac(first)) {
 		return o, CheckSignature
 	}
-	o.keyID, o.rules = key.id, key.rules
+	o.key, o.keyID, o.rules = key, key.id, key.rules
 	return o, ""
 }
 
@@ -204,7 +205,7 @@ func (v *Verifier) openJWT(tok string) (opened, string) {
 	if err := key.method.Verify(signed, raw[2], key.material); err != nil {
 		return o, CheckSignature
 	}
-	o.members, o.keyID, o.rules, o.id = members, key.id, key.rules, grantID(signed)
+	o.members, o.key, o.keyID, o.rules, o.id = members, key, key.id, key.rules, grantID(signed)
 	return o, ""
 }
 

@@ -70,7 +70,7 @@ const (
 
 func estimateOf(d *pipeline.DryRun, past []pastJob) estimate {
 	outputs := float64(len(d.Outputs))
-	e := estimate{MediaSeconds: d.Source.DurationSeconds, BytesIn: d.Source.Bytes, PastJobs: len(past)}
+	e := estimate{MediaSeconds: d.Seconds, BytesIn: d.Source.Bytes, PastJobs: len(past)}
 	cpu, storage := defaultCPU*d.Work, outputs*(defaultFill*d.Bounds.Video+d.Bounds.Audio)
 	if len(past) >= minPast {
 		var perCPU, perByte float64

@@ -19,7 +19,7 @@ func (p planner) DryRun(_ context.Context, req pipeline.Request) (*pipeline.DryR
 	p.seen <- req
 	return &pipeline.DryRun{
 		Source: pipeline.SourceFacts{Bytes: 1000, DurationSeconds: 10}, Outputs: req.Options.Outputs, Work: 100, Kept: 100,
-		Bounds: pipeline.ForecastBytes{Video: 1000, Audio: 100},
+		Bounds: pipeline.ForecastBytes{Video: 1000, Audio: 100}, Seconds: 4,
 	}, nil
 }
 
@@ -47,6 +47,7 @@ func TestDryRunJob(t *testing.T) {
 		DryRun   bool `json:"dry_run"`
 		Parts    []string
 		Estimate struct {
+			MediaSeconds float64  `json:"media_seconds"`
 			CPU          float64  `json:"cpu_seconds"`
 			CPUError     *float64 `json:"cpu_error"`
 			Storage      int64    `json:"storage_bytes"`
@@ -71,7 +72,7 @@ func TestDryRunJob(t *testing.T) {
 	if diff := cmp.Diff([]string{"cover", "storyboard", "text"}, results.Parts); diff != "" {
 		t.Error(diff)
 	}
-	if e := results.Estimate; e.CPU != math.Round(defaultCPU*1000)/10 || e.Storage != 1400 || e.CPUError != nil || e.PastJobs != 0 {
+	if e := results.Estimate; e.CPU != math.Round(defaultCPU*1000)/10 || e.Storage != 1400 || e.MediaSeconds != 4 || e.CPUError != nil || e.PastJobs != 0 {
 		t.Errorf("estimate %+v", e)
 	}
 	if n := count(h, `SELECT count(*) FROM jobs`) + count(h, `SELECT count(*) FROM asset_policies`) + count(h, `SELECT count(*) FROM publications`); n != 1 {

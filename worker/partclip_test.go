@@ -38,7 +38,7 @@ func TestPartsAreOfTheClip(t *testing.T) {
 	h.await(job.ID, StateSucceeded)
 	part := shownParts(t, h.get(job.ID))[0].JobID
 	h.await(part, StateFailed)
-	if _, err := h.store.Retry(t.Context(), part); err != nil {
+	if _, err := h.store.Retry(t.Context(), part, tester); err != nil {
 		t.Fatal(err)
 	}
 	d.Wake()

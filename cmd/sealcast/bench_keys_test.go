@@ -38,7 +38,7 @@ type load struct {
 // BenchmarkKeyEndpoint asks `sealcast api` for keys, with the audit trail on,
 // over 16 connections on loopback, beside a bare net/http handler that returns
 // 16 bytes: with a thousand key rows, during a rewrap, with a million. The rewrap moves
-// those that open, to and fro.
+// those that open, to and fro. Filling in a million rows takes a minute or more.
 func BenchmarkKeyEndpoint(b *testing.B) {
 	for b.Loop() {
 		r := newRig(b)
@@ -89,11 +89,13 @@ func BenchmarkKeyEndpoint(b *testing.B) {
 		r.fillKeys(1000, rows-benchTitles)
 		million := show(fmt.Sprintf("%d key rows", rows), r.drive(p.cmd.Process.Pid, requests, benchPeriod, nil))
 		again := show("bare handler, again", benchBareKeys(b, r, requests))
-		ratio := thousand.perSecond / ((bare.perSecond + again.perSecond) / 2)
-		fmt.Fprintf(&out, "key endpoint / bare handler %.2f (goal ≥ 0.6), many rows / 1000 rows %.2f (goal ≥ 0.9)\n", ratio, million.perSecond/thousand.perSecond)
+		// Each against the bare handler that was measured next to it: what else the
+		// machine does changes from minute to minute.
+		few, many := thousand.perSecond/bare.perSecond, million.perSecond/again.perSecond
+		fmt.Fprintf(&out, "key endpoint / bare handler %.2f and %.2f (goal ≥ 0.6), many rows / 1000 rows %.2f (goal ≥ 0.9)\n", few, many, many/few)
 		b.Log(out.String())
-		b.ReportMetric(ratio, "of-bare")
-		b.ReportMetric(million.perSecond/thousand.perSecond, "million/thousand")
+		b.ReportMetric(few, "of-bare")
+		b.ReportMetric(many/few, "million/thousand")
 		if failed := thousand.failures + rewrap.failures + million.failures; failed > 0 {
 			b.Errorf("%d requests failed", failed)
 		}
@@ -178,17 +180,29 @@ func (r *rig) drive(pid int, requests []*http.Request, period time.Duration, bes
 // fillKeys adds rows that nobody asks for, and that open for nobody.
 func (r *rig) fillKeys(from, to int) {
 	r.t.Helper()
-	_, err := r.db.Exec(r.t.Context(), `
+	// The two indexes that no key request uses are made anew behind a long insert,
+	// row by row they take most of its time.
+	many := to-from > 100_000
+	sql := func(text string, args ...any) {
+		r.t.Helper()
+		if _, err := r.db.Exec(r.t.Context(), text, args...); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if many {
+		sql(`DROP INDEX content_keys_kek, content_keys_hash`)
+	}
+	sql(`
 		INSERT INTO content_keys (kid, hash, job_id, attempt, track, scheme, wrapped_key, wrap_nonce, kek_version, key_uri, is_default, state, activated_at)
 		SELECT decode(md5('kid' || i), 'hex'), md5('a' || i) || md5('b' || i), 'fill-' || i, 1, 'cmaf', 'cbcs',
 			sha256(int8send(i)), substr(sha256(int8send(-i)), 1, 12), 1, 'https://v.example/' || i, true, 'active', now()
 		FROM generate_series($1::bigint, $2::bigint) AS i`, from, to)
-	if err == nil {
-		_, err = r.db.Exec(r.t.Context(), `ANALYZE content_keys`)
+	if many {
+		sql(`CREATE INDEX content_keys_hash ON content_keys (hash)`)
+		sql(`CREATE INDEX content_keys_kek ON content_keys (kek_version) WHERE wrapped_key IS NOT NULL`)
 	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	sql(`VACUUM ANALYZE content_keys`) // as it is after some minutes
+	sql(`CHECKPOINT`)
 }
 
 // backends are the server processes of the rig's database.

@@ -157,7 +157,7 @@ func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) erro
 			req.PathID = named.hash
 		}
 	}
-	if hashPattern.MatchString(req.PathID) {
+	if isHash(req.PathID) {
 		if err := g.subjectOfHash(ctx, req.PathID, title, grant); err != nil || own {
 			return err
 		}
@@ -171,7 +171,7 @@ func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Gra
 	if title == hash || title == token.Wildcard {
 		return nil
 	}
-	if hashPattern.MatchString(title) {
+	if isHash(title) {
 		return errMismatch
 	}
 	named, err := g.view.titles.get(ctx, title)
@@ -203,7 +203,7 @@ func (g *Gate) notPrivate(ctx context.Context, grant Grant) error {
 func (g *Gate) subjectOfPlaybackKey(ctx context.Context, id, title string, grant *Grant) error {
 	own := title == id || title == token.Wildcard
 	hash := title // of the asset that the token is for
-	if !own && !hashPattern.MatchString(title) {
+	if !own && !isHash(title) {
 		named, err := g.view.titles.get(ctx, title)
 		if err != nil {
 			return err

@@ -13,6 +13,9 @@ import (
 	"github.com/sealcast/sealcast/token"
 )
 
+// rememberedTokens is half of the tokens whose signature a node remembers.
+const rememberedTokens = 20_000
+
 // Config is what Open needs.
 type Config struct {
 	Pool        *pgxpool.Pool
@@ -78,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Gate, error) {
 	g := &Gate{
 		Store: store, environment: cfg.Environment, view: newView(store), used: newUsage(), log: cfg.Log, now: time.Now,
 	}
-	g.verifier = &token.Verifier{Secret: s.shared, Sessions: s.sessions, Key: func(kid string) *token.Key {
+	g.verifier = &token.Verifier{Secret: s.shared, Sessions: s.sessions, Memo: token.NewMemo(rememberedTokens), Key: func(kid string) *token.Key {
 		found, _ := g.view.signer(kid)
 		return found.key
 	}}

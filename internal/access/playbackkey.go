@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -54,16 +55,18 @@ const (
 )
 
 var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]{3,64}$`)
-	hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{3,64}$`)
 
 	externalPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{3,128}$`) // an asset's external id, or a playback key
 )
 
+// isHash reports whether s has the form of an asset's hash.
+func isHash(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
+
 // IsPlaybackKeyID reports whether id can be one: 3 to 64 of A-Z a-z 0-9 _ -,
 // and not an asset's hash.
 func IsPlaybackKeyID(id string) bool {
-	return idPattern.MatchString(id) && !hashPattern.MatchString(id)
+	return idPattern.MatchString(id) && !isHash(id)
 }
 
 // newID makes an id of 22 characters that nobody guesses.
@@ -77,7 +80,7 @@ func (k *PlaybackKey) check() error {
 	switch {
 	case !IsPlaybackKeyID(k.ID):
 		return invalid("id", "want 3 to 64 of A-Z a-z 0-9 _ -, and not a hash")
-	case !hashPattern.MatchString(k.Hash):
+	case !isHash(k.Hash):
 		return invalid("hash", "want 64 lower-case hex digits")
 	case !slices.Contains(token.Environments, k.Environment):
 		return invalid("environment", "want development, staging or production")

@@ -46,7 +46,7 @@ func (c *titleCache) forget(id string) {
 
 // get finds what a word names. It cannot be a hash.
 func (c *titleCache) get(ctx context.Context, id string) (title, error) {
-	if !externalPattern.MatchString(id) || hashPattern.MatchString(id) {
+	if !externalPattern.MatchString(id) || isHash(id) {
 		return title{}, nil
 	}
 	return c.find(ctx, id, c.store.title)
