@@ -64,7 +64,8 @@ func (o *outlet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (o *outlet) key(w http.ResponseWriter, r *http.Request, hash string) {
 	w.Header().Set("Cache-Control", "no-store")
 	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	key, status, code := cenc.ContentKey{}, http.StatusOK, ""
+	status, code := http.StatusOK, ""
+	var key cenc.ContentKey
 	if kid, err := cenc.ParseKID(r.URL.Query().Get("kid")); err == nil {
 		key, _ = o.req.StoredKey(r.Context(), kid)
 	} else {

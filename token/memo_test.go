@@ -110,7 +110,9 @@ func TestRememberedTokensAreCheckedAllTheSame(t *testing.T) {
 				t.Errorf("%s: %q passes", name, bad)
 			}
 		}
-		r.same(t, name+", good again", tok, now)
+		if err := r.same(t, name+", good again", tok, now); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	j := tokens["J"]
 	for what, key := range map[string]*Key{

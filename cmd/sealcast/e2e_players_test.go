@@ -157,7 +157,7 @@ func subtitled(t *testing.T, film string) string {
 		}
 		inputs = append(inputs, "-i", srt)
 	}
-	args := append(inputs, "-map", "0", "-map", "1", "-map", "2", "-c", "copy", "-c:s", "mov_text", "-metadata:s:s:0", "language=eng", "-metadata:s:s:1", "language=deu",
+	args := append(slices.Clone(inputs), "-map", "0", "-map", "1", "-map", "2", "-c", "copy", "-c:s", "mov_text", "-metadata:s:s:0", "language=eng", "-metadata:s:s:1", "language=deu",
 		"-disposition:s:0", "default", "-disposition:s:1", "0", "-metadata", "comment="+randomHex(8), file)
 	if out, err := exec.CommandContext(t.Context(), "ffmpeg", args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -103,7 +103,7 @@ func (r *rig) task(kind, id, payload string) {
 		r.t.Fatal(err)
 	}
 	client := asynq.NewClient(opt)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if _, err := client.EnqueueContext(r.t.Context(), asynq.NewTask(kind, []byte(payload)), asynq.TaskID(id), asynq.Queue(worker.QueueDefault)); err != nil {
 		r.t.Fatal(err)
 	}
