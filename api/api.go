@@ -111,10 +111,11 @@ type Publications interface {
 	PartObject(ctx context.Context, hash, name string) (prefix string, err error)
 }
 
-// Entry is the published generation of an asset, with its current parts.
+// Entry is the published generation of an asset, with its current parts, or
+// what a running attempt shows of an asset that has none.
 type Entry struct {
 	Prefix     string // of its object keys: stream/<hash>/<prefix>/<name>
-	Generation int
+	Generation int    // 0: nothing is published
 	Encrypted  bool
 	Private    bool // /stream/{hash} has nothing of it
 	Parts      []Part
@@ -138,6 +139,8 @@ type Object struct {
 	Encrypted   bool   // of an encrypted title
 	Private     bool   // of a private one
 	Kind        string // of the part that it belongs to; empty: the film
+	Early       bool   // a running attempt shows it, nothing is published
+	Body        []byte // of a document that is in no object; else nil
 }
 
 // Objects reads n bytes of an object from offset off on.

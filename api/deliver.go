@@ -1,10 +1,7 @@
 package api
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -226,10 +223,10 @@ const (
 )
 
 func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix string, obj Object) error {
-	open := d.opener(d.grant.Hash, prefix, d.name)
+	open := d.opener(d.grant.Hash, prefix, obj)
 	if obj.ContentType != kindHLS && obj.ContentType != kindDASH {
 		return d.serveContent(w, r, content{
-			size: obj.Size, contentType: obj.ContentType, cacheControl: d.control(), etag: etag(obj.SHA256), open: open,
+			size: obj.Size, contentType: obj.ContentType, cacheControl: d.control(obj), etag: etag(obj.SHA256), open: open,
 		})
 	}
 	raw, err := d.readWhole(r, open, obj)
@@ -258,14 +255,14 @@ func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix st
 	switch {
 	case d.child != "":
 		control = secretControl // the body has a token in it
+	case d.shared() && obj.Early:
+		control = earlyControl(obj)
 	case d.shared():
 		control = entryControl
 	}
 	return d.serveContent(w, r, content{
 		size: int64(len(body)), contentType: obj.ContentType, cacheControl: control,
-		open: func(_ context.Context, off, n int64) (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(body[off : off+n])), nil
-		},
+		open: openBytes(body),
 	})
 }
 
@@ -277,14 +274,17 @@ func (d *delivery) shared() bool {
 }
 
 // control says who may keep bytes and for how long. What has an address of its
-// own, without a prefix, may be replaced at any time.
-func (d *delivery) control() string {
+// own, without a prefix, may be replaced at any time, and what is shown early
+// withdrawn.
+func (d *delivery) control(obj Object) string {
 	switch {
+	case d.shared() && obj.Early:
+		return earlyControl(obj)
 	case d.shared() && d.entry:
 		return entryControl
 	case d.shared():
 		return publicControl
-	case d.entry:
+	case d.entry || obj.Early:
 		return privateShortControl
 	}
 	return privateControl

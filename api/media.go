@@ -82,10 +82,13 @@ func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	}
 	c := content{
 		size: obj.Size, contentType: obj.ContentType, cacheControl: objectControl, etag: etag(obj.SHA256),
-		open: s.opener(hash, prefix, name),
+		open: s.opener(hash, prefix, obj),
 	}
-	if fixed {
+	switch {
+	case fixed:
 		c.cacheControl = entryControl
+	case obj.Early:
+		c.cacheControl = earlyControl(obj)
 	}
 	if isSecret(obj, name) {
 		// Something of an encrypted title, in the clear: for viewers only.
@@ -117,7 +120,7 @@ func (s *server) getEntry(w http.ResponseWriter, r *http.Request, hash, name str
 	if answered, err := answerConditional(w, r, c); answered || err != nil {
 		return err
 	}
-	raw, err := s.readWhole(r, s.opener(hash, entry.Prefix, name), obj)
+	raw, err := s.readWhole(r, s.opener(hash, entry.Prefix, obj), obj)
 	if err != nil {
 		return err
 	}
@@ -129,10 +132,18 @@ func (s *server) getEntry(w http.ResponseWriter, r *http.Request, hash, name str
 		return internalError(fmt.Errorf("name the text tracks of %s in %s: %w", hash, name, err))
 	}
 	c.size = int64(len(body))
-	c.open = func(_ context.Context, off, n int64) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(body[off : off+n])), nil
-	}
+	c.open = openBytes(body)
 	return s.serveContent(w, r, c)
+}
+
+// earlyControl is for what may still be withdrawn: playlists grow, and a cache
+// has them for less than half of any target duration; segments and what they
+// need are the same to the end.
+func earlyControl(obj Object) string {
+	if obj.ContentType == kindHLS {
+		return "public, max-age=1"
+	}
+	return "public, max-age=60"
 }
 
 // readWhole reads a small object and holds it against the inventory.
@@ -159,10 +170,19 @@ func (s *server) readWhole(r *http.Request, open opener, obj Object) ([]byte, er
 	return raw, nil
 }
 
-func (s *server) opener(hash, prefix, name string) opener {
-	key := "stream/" + hash + "/" + prefix + "/" + name
+func (s *server) opener(hash, prefix string, obj Object) opener {
+	if obj.Body != nil {
+		return openBytes(obj.Body)
+	}
+	key := "stream/" + hash + "/" + prefix + "/" + obj.Name
 	return func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 		return s.Objects.Get(ctx, key, off, n)
+	}
+}
+
+func openBytes(body []byte) opener {
+	return func(_ context.Context, off, n int64) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(body[off : off+n])), nil
 	}
 }
 

@@ -47,6 +47,6 @@ func (d *delivery) original(w http.ResponseWriter, r *http.Request) error {
 	// A stranger's bytes: never to be shown by a browser as something of ours.
 	w.Header().Set("Content-Disposition", "attachment")
 	return d.serveContent(w, r, content{
-		size: found.Size, contentType: "application/octet-stream", cacheControl: d.control(), etag: `"` + d.grant.Hash + `"`, open: found.Open,
+		size: found.Size, contentType: "application/octet-stream", cacheControl: d.control(Object{}), etag: `"` + d.grant.Hash + `"`, open: found.Open,
 	})
 }

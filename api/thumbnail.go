@@ -1,13 +1,11 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"image"
-	"io"
 	"math"
 	"net/http"
 	"net/url"
@@ -78,7 +76,7 @@ func (d *delivery) thumbnail(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := content{
-		contentType: thumbnailTypes[d.name], cacheControl: d.control(),
+		contentType: thumbnailTypes[d.name], cacheControl: d.control(obj),
 		etag: etag(sha256.Sum256(fmt.Appendf(nil, "thumbnail 1 %x %v %d %s", obj.SHA256, crop, q.width, d.name))),
 	}
 	if answered, err := answerConditional(w, r, c); answered || err != nil {
@@ -97,9 +95,7 @@ func (d *delivery) thumbnail(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c.size = int64(len(body))
-	c.open = func(_ context.Context, off, n int64) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(body[off : off+n])), nil
-	}
+	c.open = openBytes(body)
 	return d.serveContent(w, r, c)
 }
 
@@ -107,7 +103,7 @@ func (d *delivery) cut(r *http.Request, prefix string, obj Object, crop image.Re
 	if obj.Size > picture.MaxBytes {
 		return nil, internalError(fmt.Errorf("%s of %s has %d bytes", obj.Name, d.grant.Hash, obj.Size))
 	}
-	raw, err := d.readWhole(r, d.opener(d.grant.Hash, prefix, obj.Name), obj)
+	raw, err := d.readWhole(r, d.opener(d.grant.Hash, prefix, obj), obj)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +132,7 @@ func (d *delivery) tile(r *http.Request, at float64) (prefix string, obj Object,
 	if err != nil {
 		return "", Object{}, crop, err
 	}
-	vtt, err := d.readWhole(r, d.opener(d.grant.Hash, prefix, storyboardName), obj)
+	vtt, err := d.readWhole(r, d.opener(d.grant.Hash, prefix, obj), obj)
 	if err != nil {
 		return "", Object{}, crop, err
 	}

@@ -159,6 +159,9 @@ func (s *server) freshEntry(r *http.Request, hash string) (Entry, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
 	defer cancel()
 	entry, err := s.Publications.Entry(ctx, hash)
+	if err == nil && entry.Generation == 0 {
+		return Entry{}, notPublished()
+	}
 	return entry, s.lookupError(r, err, notPublished())
 }
 

@@ -66,7 +66,8 @@ type Store interface {
 	Issue(ctx context.Context, req Request) (Key, error)
 
 	// Served gives what viewers may have: an active or retiring key of the
-	// asset, the one named by kid or, when kid is nil, the default one. A KID
+	// asset, or a pending one whose attempt shows what it has made while it
+	// runs; the one named by kid or, when kid is nil, the default one. A KID
 	// of another asset is ErrNotFound like one that does not exist.
 	Served(ctx context.Context, hash string, kid *cenc.KID) (Key, error)
 

@@ -132,6 +132,10 @@ func (g *reader) answer(group []*question) {
 	}
 }
 
+// Viewers may have published keys until they retire, and pending ones of an
+// attempt while it shows what it has made (migrations, 00015: then nothing of
+// the asset is published).
+//
 // The arrays come out of a subquery, which hides their length from the planner:
 // it keeps one plan for groups of every size instead of planning each anew.
 const queryServed = `
@@ -141,11 +145,15 @@ const queryServed = `
 	CROSS JOIN LATERAL (
 		SELECT ` + keyColumns + ` FROM content_keys
 		WHERE kid = q.kid
-			AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
+			AND (state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
+				OR state = 'pending' AND EXISTS (SELECT FROM early_shown e WHERE (e.job_id, e.attempt) = (content_keys.job_id, content_keys.attempt)))
 		UNION ALL
 		SELECT ` + keyColumns + ` FROM content_keys
 		WHERE q.kid IS NULL AND hash = q.hash AND is_default
 			AND state IN ('active', 'retiring') AND (retire_at IS NULL OR retire_at > now())
+		UNION ALL
+		SELECT ` + keyColumns + ` FROM early_shown e JOIN content_keys USING (job_id, attempt, hash)
+		WHERE q.kid IS NULL AND hash = q.hash AND is_default AND state = 'pending'
 	) AS k`
 
 // query reads the rows of a group and says for which questions there was one.

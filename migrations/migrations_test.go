@@ -81,7 +81,7 @@ func TestApplyTwice(t *testing.T) {
 	}
 	want := []string{
 		"access_changes", "adopted_tasks", "api_keys", "asset_part_objects", "asset_parts", "asset_policies", "assets",
-		"audit_entries", "audit_head", "audit_log", "content_keys",
+		"audit_entries", "audit_head", "audit_log", "content_keys", "early_objects", "early_publications",
 		"goose_db_version", "idempotency_keys", "job_parts", "jobs",
 		"kek_versions", "media_deletions", "minted_tokens", "outbox", "playback_keys", "publication_objects", "publications",
 		"revocations", "signing_keys", "source_removals", "verified_sources",

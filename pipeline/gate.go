@@ -316,6 +316,9 @@ func (g *gate) readBack(output string, r *rendition, p *packed) (mediaPlaylist, 
 	if !ok {
 		return mediaPlaylist{}, fmt.Errorf("%s was not made", name)
 	}
+	if g.plan.Early {
+		doc = ended(doc, g.plan.earlyTarget())
+	}
 	list, err := parseMediaPlaylist(doc)
 	if err != nil {
 		return list, fmt.Errorf("%s: %w", name, err)

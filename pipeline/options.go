@@ -40,6 +40,9 @@ type Options struct {
 	// KeyPeriodSeconds gives outputs with AES-128 full segments a new content
 	// key every so many seconds, on segment boundaries; 0: one key each.
 	KeyPeriodSeconds int `json:"key_period_seconds,omitempty"`
+	// EarlyPublish shows segments while the encode runs, before the verify gate
+	// has seen the whole: see Request.Show, which does it.
+	EarlyPublish bool `json:"early_publish,omitempty"`
 	// BitRates ask for a presentation of sound alone: those of AAC-LC, in kbit/s.
 	BitRates []int `json:"bit_rates,omitempty"`
 }

@@ -43,7 +43,7 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 	}
 	args = append(args,
 		"--segment_duration", strconv.FormatFloat(plan.SegmentSeconds, 'f', -1, 64),
-		"--hls_playlist_type", "VOD",
+		"--hls_playlist_type", plan.playlistType(),
 		"--io_cache_size", "4194304",
 	)
 	as := formats[output]
@@ -63,6 +63,15 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 		}
 	}
 	return args
+}
+
+// playlistType is the packager's: it writes an EVENT playlist after each
+// segment, a VOD one at the end.
+func (p Plan) playlistType() string {
+	if p.Early {
+		return "EVENT"
+	}
+	return "VOD"
 }
 
 func streamDescriptor(output string, r *rendition, sinkURL string, fd int) string {

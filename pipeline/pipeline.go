@@ -261,7 +261,9 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 	for _, r := range rs {
 		r.Facts.Most = src.Duration.Seconds() + tolerance(src.Duration.Seconds()) + 1
 	}
+	plan.Early = a.req.Show != nil
 	a.renditions, a.plan = rs, plan
+	a.sink.early = newEarly(a, plan, rs, abort)
 	gate := newGate(a, abort, src, plan, rs)
 	a.sink.upload = func(seg *segment, body []byte, held int64) {
 		gate.uploads.Add(1)
@@ -272,6 +274,7 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 				abort(err)
 				return
 			}
+			a.sink.early.durable(seg)
 			gate.durable(ctx, seg)
 		}()
 	}

@@ -83,7 +83,7 @@ func addSegmentKeys(doc []byte, key func(uri string) (keyURI string, iv [16]byte
 			if !ok {
 				return nil, fmt.Errorf("playlist names %s, which was not made", line)
 			}
-			fmt.Fprintf(&out, "#EXT-X-KEY:METHOD=AES-128,URI=%q,IV=0x%x\n", keyURI, iv)
+			out.WriteString(segmentKey(keyURI, iv))
 			for _, p := range pending {
 				out.WriteString(p + "\n")
 			}
@@ -94,6 +94,11 @@ func addSegmentKeys(doc []byte, key func(uri string) (keyURI string, iv [16]byte
 		}
 	}
 	return out.Bytes(), lines.Err()
+}
+
+// segmentKey is the EXT-X-KEY of a segment that is encrypted whole.
+func segmentKey(uri string, iv [16]byte) string {
+	return fmt.Sprintf("#EXT-X-KEY:METHOD=AES-128,URI=%q,IV=0x%x\n", uri, iv)
 }
 
 // trackBits are the measured bit rates of a rendition in an output.
@@ -153,6 +158,25 @@ type alternative struct {
 	Bits                       trackBits
 }
 
+func (v *VideoPlan) variant(uri, codec string, bits trackBits) variant {
+	return variant{URI: uri, Codec: codec, Width: v.Width, Height: v.Height, FrameRate: v.Rate.Float(), Bits: bits}
+}
+
+func (t *AudioPlan) alternative(uri, codec string, channels int, bits trackBits) alternative {
+	return alternative{
+		URI: uri, Name: t.Name, Language: t.Language, Codec: codec, Default: t.Default,
+		Channels: channels, Rate: t.rate(), Bits: bits,
+	}
+}
+
+// multivariant writes the playlist of what was asked for.
+func (o Options) multivariant(variants []variant, audio []alternative) []byte {
+	if o.SoundOnly() {
+		return soundPlaylist(audio)
+	}
+	return multivariantPlaylist(variants, audio, o.Audio != nil && o.Audio.AudioOnly)
+}
+
 // multivariantPlaylist writes the playlist that a player opens first
 // (RFC 8216bis, 4.4.6). A variant's bandwidth counts the audio that plays
 // with it. With soundAlone a last variant has no pictures.
@@ -175,8 +199,8 @@ func multivariantPlaylist(variants []variant, audio []alternative, soundAlone bo
 			codecs, group = ","+g.codecs(), fmt.Sprintf(",AUDIO=%q", g.ID)
 		}
 		for _, v := range variants {
-			fmt.Fprintf(&out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s%s\",RESOLUTION=%dx%d,FRAME-RATE=%.3f,VIDEO-RANGE=SDR%s,CLOSED-CAPTIONS=NONE\n%s\n",
-				v.Bits.Peak+peak, v.Bits.Average+average, v.Codec, codecs, v.Width, v.Height, v.FrameRate, group, v.URI)
+			fmt.Fprintf(&out, "#EXT-X-STREAM-INF:%s,CODECS=\"%s%s\",RESOLUTION=%dx%d,FRAME-RATE=%.3f,VIDEO-RANGE=SDR%s,CLOSED-CAPTIONS=NONE\n%s\n",
+				bandwidth(v.Bits.Peak+peak, v.Bits.Average+average), v.Codec, codecs, v.Width, v.Height, v.FrameRate, group, v.URI)
 		}
 	}
 	if g := groups[0]; soundAlone && len(g.Members) > 0 {
@@ -189,6 +213,15 @@ func multivariantPlaylist(variants []variant, audio []alternative, soundAlone bo
 		}
 	}
 	return out.Bytes()
+}
+
+// bandwidth are the attributes of a variant's bit rates. An average that is not
+// known, 0, is left out.
+func bandwidth(peak, average int64) string {
+	if average == 0 {
+		return fmt.Sprintf("BANDWIDTH=%d", peak)
+	}
+	return fmt.Sprintf("BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d", peak, average)
 }
 
 func writeAlternative(out *bytes.Buffer, group string, a alternative) {

@@ -38,6 +38,10 @@ type Request struct {
 	// StoredKey reads a key back from the key store, for the verify gate: what
 	// viewers will get must open what was made.
 	StoredKey func(ctx context.Context, kid cenc.KID) (cenc.ContentKey, error)
+	// Show is given what may be shown before the attempt has ended, in an order
+	// in which nothing refers to what is still to come; it must not block. nil:
+	// nothing is shown early.
+	Show func([]EarlyObject)
 	// Progress is told of every step. It must not block.
 	Progress func(Progress)
 	Log      *slog.Logger

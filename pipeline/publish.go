@@ -64,10 +64,9 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 		bits := done.tracks[dir]
 		length := time.Duration(r.Facts.seconds() * float64(time.Second)).Round(time.Millisecond)
 		if v := r.Video; v != nil {
-			variants = append(variants, variant{
-				URI: uri, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height, FrameRate: v.Rate.Float(), Bits: bits,
-				IFrames: done.iframes[dir],
-			})
+			line := v.variant(uri, r.Facts.Codec, bits)
+			line.IFrames = done.iframes[dir]
+			variants = append(variants, line)
 			p.Video = append(p.Video, VideoTrack{
 				Output: out.Name, Rung: v.Rung.Name, Codec: r.Facts.Codec, Width: v.Width, Height: v.Height,
 				FrameRate: v.Rate.Float(), Bandwidth: bits.Peak, AverageBandwidth: bits.Average,
@@ -75,20 +74,14 @@ func (a *attempt) multivariant(out Output, done *packed, p *Presentation) []byte
 			})
 			continue
 		}
-		audio = append(audio, alternative{
-			URI: uri, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
-			Default: r.Audio.Default, Channels: r.Facts.Channels, Rate: r.Audio.rate(), Bits: bits,
-		})
+		audio = append(audio, r.Audio.alternative(uri, r.Facts.Codec, r.Facts.Channels, bits))
 		p.Audio = append(p.Audio, AudioTrack{
 			Output: out.Name, Name: r.Audio.Name, Language: r.Audio.Language, Codec: r.Facts.Codec,
 			Default: r.Audio.Default, GainDB: r.Audio.GainDB, Channels: r.Facts.Channels, SampleRate: r.Facts.SampleRate,
 			Bandwidth: bits.Peak, AverageBandwidth: bits.Average, Bytes: bits.Bytes, Duration: length,
 		})
 	}
-	if a.req.Options.SoundOnly() {
-		return soundPlaylist(audio)
-	}
-	return multivariantPlaylist(variants, audio, a.req.Options.Audio != nil && a.req.Options.Audio.AudioOnly)
+	return a.req.Options.multivariant(variants, audio)
 }
 
 // checkInventory compares what the store lists with what was uploaded: names,

@@ -85,7 +85,14 @@ func (a *attempt) encodeAndPack(ctx context.Context, abort context.CancelCauseFu
 	})
 	for i, r := range rs {
 		group.Go(func() error {
-			var observer io.Writer = &boxScanner{onBox: r.Facts.observe, withMedia: r.Video != nil}
+			observe := func(kind string, box []byte) error {
+				err := r.Facts.observe(kind, box)
+				if err == nil && kind == "moov" {
+					a.sink.early.describe(r)
+				}
+				return err
+			}
+			var observer io.Writer = &boxScanner{onBox: observe, withMedia: r.Video != nil}
 			if a.tap != nil {
 				observer = io.MultiWriter(observer, a.tap(r.Name))
 			}

@@ -47,6 +47,7 @@ type sink struct {
 	dog     *watchdog
 	upload  func(seg *segment, body []byte, held int64) // returns at once; releases what is held when it is done
 	abort   func(error)
+	early   *early // told of media playlists
 
 	mu       sync.Mutex
 	closed   bool
@@ -121,6 +122,9 @@ func (s *sink) take(ctx context.Context, name string, body []byte, held int64) e
 		s.mu.Lock()
 		s.docs[name] = bytes.Clone(body)
 		s.mu.Unlock()
+		if path.Ext(name) == ".m3u8" {
+			s.early.list(name, body)
+		}
 		return nil
 	}
 	track := path.Dir(name)

@@ -118,7 +118,7 @@ func soundPlaylist(audio []alternative) []byte {
 // writeSoundVariant writes a variant without pictures.
 func writeSoundVariant(out *bytes.Buffer, g audioGroup) {
 	peak, average := g.rates()
-	fmt.Fprintf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,AUDIO=%q\n%s\n", peak, average, g.codecs(), g.ID, g.first().URI)
+	fmt.Fprintf(out, "#EXT-X-STREAM-INF:%s,CODECS=%q,AUDIO=%q\n%s\n", bandwidth(peak, average), g.codecs(), g.ID, g.first().URI)
 }
 
 // soundDemuxers are ffmpeg's demuxers of containers that hold sound alone.

@@ -166,6 +166,8 @@ func (h *house) invariants() {
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,
 		"keys of the publication are not active": `SELECT count(*) FROM content_keys k WHERE state = 'pending' AND EXISTS
 			(SELECT 1 FROM publications p WHERE p.job_id = k.job_id AND p.attempt = k.attempt)`,
+		"shown by an attempt that has ended": `SELECT count(*) FROM early_publications e WHERE NOT EXISTS
+			(SELECT 1 FROM jobs j WHERE j.id = e.job_id AND j.attempt = e.attempt AND j.state = 'running')`,
 		"publication without inventory": `SELECT count(*) FROM publications p WHERE collected_at IS NULL AND NOT EXISTS
 			(SELECT 1 FROM publication_objects o WHERE o.prefix = p.prefix)`,
 	} {

@@ -26,6 +26,7 @@ type attempt struct {
 	part *pipeline.MadePart     // once it has returned a part
 
 	expected *expectation
+	early    *earlyWriter
 }
 
 // runJob answers the doorbells of a queue. A handler returns nil once Postgres has the outcome, or
@@ -87,10 +88,18 @@ func (a *attempt) run(ctx context.Context, asked time.Time) {
 			lose(lossOf(err))
 		}
 	})
+	a.early = newEarlyWriter(earlyEvery, func(ctx context.Context, objects []pipeline.EarlyObject) error {
+		err := a.showEarly(ctx, objects)
+		if errors.Is(err, ErrFenced) {
+			lose(lossOf(err))
+		}
+		return err
+	})
 	side, endSide := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { a.keeper(lose).run(side, asked) })
 	wg.Go(func() { reporter.run(side) })
+	wg.Go(func() { a.early.run(side) })
 
 	// The publish transaction holds the row, which the keeper would wait for;
 	// so the keeper rests then, and the row's lock keeps the reaper away.
@@ -127,7 +136,11 @@ func (a *attempt) processFilm(held, working context.Context, reporter *reporter,
 	if err != nil {
 		return err
 	}
-	a.made, err = a.w.cfg.Pipeline.Run(working, a.request(options, keys, reporter))
+	req := a.request(options, keys, reporter)
+	if options.EarlyPublish && !published {
+		req.Show = a.early.show
+	}
+	a.made, err = a.w.cfg.Pipeline.Run(working, req)
 	if err != nil {
 		return err
 	}

@@ -278,7 +278,7 @@ func (s *JobStore) publishedOnce(ctx context.Context, f Fence) (there bool, err 
 // Publication is one immutable packaging of an asset.
 type Publication struct {
 	Hash       string
-	Generation int
+	Generation int    // 0: nothing is published, a running attempt shows what it has
 	Prefix     string // objects are stream/<hash>/<prefix>/<name>
 	Encrypted  bool
 	Private    bool        // see PolicyChange
@@ -294,6 +294,8 @@ type PublishedObject struct {
 	Encrypted   bool   // the asset's seal
 	Private     bool   // the asset's policy
 	Kind        string // of the part that it belongs to; empty: the film
+	Early       bool   // nothing is published, a running attempt shows it
+	Body        []byte // of a document that is in no object; else nil
 }
 
 // Entry gives the current generation of an asset. ErrPublicationNotFound.
@@ -318,7 +320,36 @@ func (s *JobStore) Entry(ctx context.Context, hash string) (Publication, error) 
 	return p, nil
 }
 
-// Object gives an object of any published generation or part.
+// Shown gives the current generation of an asset or, while it has none, what a
+// running attempt shows. One statement looks for both, so a title that becomes
+// published is there all the time. ErrPublicationNotFound.
+func (s *JobStore) Shown(ctx context.Context, hash string) (Publication, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	p := Publication{Hash: hash}
+	err := s.pool.QueryRow(ctx, `
+		SELECT o.generation, o.prefix, o.encrypted, coalesce(y.private, false)
+		FROM (
+			SELECT a.hash, p.generation, p.prefix, a.encrypted
+			FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation
+			WHERE a.hash = $1
+			UNION ALL
+			SELECT hash, 0, prefix, encrypted FROM early_shown WHERE hash = $1) o
+		LEFT JOIN asset_policies y ON y.hash = o.hash`, hash).Scan(&p.Generation, &p.Prefix, &p.Encrypted, &p.Private)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Publication{}, ErrPublicationNotFound
+	}
+	if err == nil && p.Generation > 0 {
+		p.Parts, err = s.currentParts(ctx, hash)
+	}
+	if err != nil {
+		return Publication{}, fmt.Errorf("read the publication of %s: %w", hash, err)
+	}
+	return p, nil
+}
+
+// Object gives an object of any published generation or part, or one that a
+// running attempt shows of an asset without any.
 // ErrPublicationNotFound for every name that is not in an inventory.
 func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (PublishedObject, error) {
 	if strings.ContainsRune(prefix+name, 0) || !utf8.ValidString(prefix+name) {
@@ -329,18 +360,24 @@ func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (Publi
 	o := PublishedObject{Name: name}
 	var sum []byte
 	err := s.pool.QueryRow(ctx, `
-		SELECT o.content_type, o.size, o.sha256, a.encrypted, coalesce(y.private, false), o.kind
+		SELECT o.content_type, o.size, o.sha256, o.encrypted, coalesce(y.private, false), o.kind, o.early, o.body
 		FROM (
-			SELECT p.hash, o.content_type, o.size, o.sha256, '' AS kind
-			FROM publication_objects o JOIN publications p ON p.prefix = o.prefix
+			SELECT p.hash, o.content_type, o.size, o.sha256, a.encrypted, '' AS kind, false AS early, NULL::bytea AS body
+			FROM publication_objects o JOIN publications p ON p.prefix = o.prefix JOIN assets a ON a.hash = p.hash
 			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
 			UNION ALL
-			SELECT p.hash, o.content_type, o.size, o.sha256, p.kind
-			FROM asset_part_objects o JOIN asset_parts p ON p.prefix = o.prefix
-			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3) o
-		JOIN assets a ON a.hash = o.hash
+			SELECT p.hash, o.content_type, o.size, o.sha256, a.encrypted, p.kind, false, NULL
+			FROM asset_part_objects o JOIN asset_parts p ON p.prefix = o.prefix JOIN assets a ON a.hash = p.hash
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
+			UNION ALL
+			SELECT e.hash, o.content_type, o.size, o.sha256, e.encrypted, '', true,
+			       o.body || CASE WHEN o.grows THEN coalesce((
+			           SELECT string_agg(s.lines, ''::bytea ORDER BY s.number) FROM early_objects s
+			           WHERE s.prefix = o.prefix AND s.folder = o.folder AND s.number > 0), '') ELSE '' END
+			FROM early_objects o JOIN early_shown e ON e.prefix = o.prefix
+			WHERE e.hash = $1 AND o.prefix = $2 AND o.name = $3) o
 		LEFT JOIN asset_policies y ON y.hash = o.hash`, hash, prefix, name).
-		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private, &o.Kind)
+		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private, &o.Kind, &o.Early, &o.Body)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return PublishedObject{}, ErrPublicationNotFound
 	}
@@ -348,6 +385,9 @@ func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (Publi
 		return PublishedObject{}, fmt.Errorf("read an object of %s: %w", hash, err)
 	}
 	copy(o.SHA256[:], sum)
+	if o.Body != nil {
+		o.Size, o.SHA256 = int64(len(o.Body)), sha256.Sum256(o.Body)
+	}
 	return o, nil
 }
 

@@ -212,7 +212,7 @@ func (s *Submission) parseType(r *reader) *RequestError {
 
 func parseOptions(r *reader, o *pipeline.Options) {
 	r.only("encrypt", "outputs", "ladder", "segment_seconds", "codecs", "audio", "clip", "loudness", "watermark",
-		"passthrough", "scheme", "pssh", "key_period_seconds")
+		"passthrough", "scheme", "pssh", "key_period_seconds", "early_publish")
 	r.flag("encrypt", &o.Encrypt)
 	r.texts("outputs", &o.Outputs)
 	r.texts("ladder", &o.Ladder)
@@ -223,6 +223,7 @@ func parseOptions(r *reader, o *pipeline.Options) {
 	r.text("scheme", &o.Scheme)
 	r.texts("pssh", &o.PSSH)
 	r.whole("key_period_seconds", &o.KeyPeriodSeconds)
+	r.flag("early_publish", &o.EarlyPublish)
 }
 
 // parseTreatment takes the objects that change what is seen and heard.

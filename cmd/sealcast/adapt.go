@@ -301,7 +301,7 @@ type publications struct{ store *worker.JobStore }
 
 // Entry implements api.Publications.
 func (p publications) Entry(ctx context.Context, hash string) (api.Entry, error) {
-	e, err := p.store.Entry(ctx, hash)
+	e, err := p.store.Shown(ctx, hash)
 	if err != nil {
 		return api.Entry{}, publicationError(err)
 	}
@@ -326,7 +326,7 @@ func (p publications) Object(ctx context.Context, hash, prefix, name string) (ap
 	}
 	return api.Object{
 		Name: o.Name, ContentType: o.ContentType, Size: o.Size, SHA256: o.SHA256,
-		Encrypted: o.Encrypted, Private: o.Private, Kind: o.Kind,
+		Encrypted: o.Encrypted, Private: o.Private, Kind: o.Kind, Early: o.Early, Body: o.Body,
 	}, nil
 }
 

@@ -36,6 +36,9 @@ func (f *faultRig) invariants(t *testing.T) {
 			p.stop(t)
 		}
 	}
+	if n := f.count(`SELECT count(*) FROM early_publications e JOIN jobs j ON j.id = e.job_id WHERE j.state <> 'running' OR j.attempt <> e.attempt`); n != 0 {
+		t.Errorf("%d attempts that have ended are still to be seen", n)
+	}
 	f.nothingLeft(t)
 	f.noSecrets(t)
 }

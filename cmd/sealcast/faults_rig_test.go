@@ -266,7 +266,7 @@ func (f *faultRig) ends(id, state string) (j fullJob) {
 func (f *faultRig) film(t *testing.T, size string, seconds int) (id string) {
 	t.Helper()
 	hash, source := f.upload(clip(t, size, seconds))
-	return f.accepted(f.submit("video:transcode", hash, source, `{"encrypt":true,"segment_seconds":2}`))
+	return f.accepted(f.submit("video:transcode", hash, source, `{"encrypt":true,"segment_seconds":2,"early_publish":true}`))
 }
 
 // kill9 ends a process by SIGKILL. It is stopped first, so that no child is

@@ -44,6 +44,9 @@ func TestCorpusIsLargeAndTheSame(t *testing.T) {
 	for _, c := range corpus.Targets() {
 		name("target ", c.URL)
 	}
+	for _, c := range corpus.Texts() {
+		name("text ", c.Name)
+	}
 	t.Logf("%d cases: %d of media (%d of them damage), %d payloads, %d raw requests, %d webhook targets",
 		len(names), len(first), damaged, len(corpus.Payloads()), len(corpus.Requests()), len(corpus.Targets()))
 	if len(names)-damaged < 250 {

@@ -85,7 +85,15 @@ async function change(page, height) {
 }
 
 async function shoot(page, c, name) {
-  await until(page, 30, () => Math.abs(cell.pictureAt - cell.video.currentTime) < 0.05);
+  for (let i = 0; ; i++) {
+    try {
+      await until(page, 8, () => Math.abs(cell.pictureAt - cell.video.currentTime) < 0.05);
+      break;
+    } catch (e) { // the browser may not have told of the picture: let it be shown once more
+      if (i === 5) throw e;
+      await page.evaluate(() => { cell.video.currentTime = cell.video.currentTime; });
+    }
+  }
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   const file = join(plan.dir, `${c.id}-${name}.png`);
   await page.screenshot({ path: file, clip: { x: 0, y: 0, width: 640, height: 360 } });

@@ -57,8 +57,8 @@ func (t Tool) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s is not installed: run make matrix, which installs it: %w", t.Name, err)
 	}
-	if v := regexp.MustCompile(`\d+\.\d+[.\d]*`).FindString(out); v != "" {
-		return v, nil
+	if v := regexp.MustCompile(`(?:version|mpv) v?(\d+\.\d+[.\d]*)`).FindStringSubmatch(out); v != nil {
+		return v[1], nil
 	}
 	return "", fmt.Errorf("%s tells no version: %.100q", t.Name, out)
 }
