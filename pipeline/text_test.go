@@ -79,7 +79,7 @@ func TestTextOfTheSource(t *testing.T) {
 	l := newLab(t)
 	dir := t.TempDir()
 	srt := filepath.Join(dir, "s.srt")
-	if err := os.WriteFile(srt, []byte("1\n00:00:00,500 --> 00:00:01,500\nHello <b>you</b>\n\n2\n00:00:02,000 --> 00:00:20,000\nlong\n"), 0o600); err != nil {
+	if err := os.WriteFile(srt, []byte("1\n00:00:00,500 --> 00:00:01,500\nHello <b>you</b>\n\n2\n00:00:02,000 --> 00:00:20,000\nlong\nx --> y\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// A Presentation Graphic Stream of nothing: two segments, of which the second ends the first.
@@ -121,7 +121,7 @@ func TestTextOfTheSource(t *testing.T) {
 				}
 				got = append(got, name)
 				whole := l.made(req, track.Dir+"/whole.vtt")
-				if !strings.Contains(whole, "00:00:00.500 --> 00:00:01.500\nHello ") || !strings.Contains(whole, "00:00:02.000 --> 00:00:20.000\nlong\n") {
+				if !strings.Contains(whole, "00:00:00.500 --> 00:00:01.500\nHello ") || !strings.Contains(whole, "00:00:02.000 --> 00:00:20.000\nlong\nx --") {
 					t.Errorf("%s is\n%s", track.ID, whole)
 				}
 			}
