@@ -21,7 +21,7 @@ func TestEncodeBudget(t *testing.T) {
 		{"four megapixels at twice the rate", time.Hour, 2000, 2000, pipeline.Rational{Num: 60, Den: 1}, 5*time.Minute + 160*time.Hour},
 		{"bounded", 48 * time.Hour, 8192, 8192, pipeline.Rational{Num: 60, Den: 1}, 7 * 24 * time.Hour},
 	} {
-		src := &pipeline.Source{Duration: c.duration, Video: pipeline.VideoSource{Width: c.width, Height: c.height}}
+		src := &pipeline.Source{Duration: c.duration, Video: pipeline.VideoSource{Codec: "h264", Width: c.width, Height: c.height}}
 		if got := pipeline.EncodeBudget(src, pipeline.Plan{Rate: c.rate}); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}

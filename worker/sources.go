@@ -90,11 +90,10 @@ func (s *JobStore) PublishedSource(ctx context.Context, hash string) (source str
 // source: downloads are made of the published film.
 func (s Submission) NeedsSource() bool { return s.Part == nil || s.Part.Kind != pipeline.StaticKind }
 
-// What a source that could not be removed waits, and what the object store has
-// to delete it: who asks for a job on it waits as long.
 const (
-	sourceRetry  = 5 * time.Minute
-	sourceDelete = 3 * time.Second
+	sourceRetry  = 5 * time.Minute  // what a source waits that could not be removed
+	sourceClaim  = 20 * time.Second // and one whose remover died; more than a removal may take
+	sourceDelete = 3 * time.Second  // what the object store has to delete it: who asks for a job on it waits as long
 )
 
 // removeSource removes one source that is due and that no waiting or running
@@ -114,17 +113,21 @@ func (r *Remover) removeSource(ctx context.Context) (worked bool, err error) {
 			WHERE s.due_at <= now() AND NOT EXISTS (
 				SELECT FROM jobs j WHERE j.source = s.source AND j.state IN ('queued', 'running'))
 			ORDER BY s.due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING source, etag`, sourceRetry.Seconds()).Scan(&source, &etag)
+		RETURNING source, etag`, sourceClaim.Seconds()).Scan(&source, &etag)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
-	}
-	if err == nil {
-		err = r.deleteSource(ctx, source, etag)
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove a source: %w", err)
 	}
-	return true, nil
+	if err = r.deleteSource(ctx, source, etag); err == nil {
+		return true, nil
+	}
+	later, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
+	defer cancel()
+	_, failed := r.cfg.Store.pool.Exec(later, `UPDATE source_removals SET due_at = now() + make_interval(secs => $2) WHERE source = $1 AND etag = $3`,
+		source, sourceRetry.Seconds(), etag)
+	return false, fmt.Errorf("remove a source: %w", errors.Join(err, failed))
 }
 
 // deleteSource leaves alone what was uploaded under the name since, and what a
