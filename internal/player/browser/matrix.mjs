@@ -164,7 +164,12 @@ async function look(page, c, out, step) {
     });
   }
   await page.evaluate(() => cell.video.pause());
-  if (c.cues?.length) await page.evaluate(() => cell.pickText(-1)); // a default track may show
+  if (c.cues?.length) { // a default track may show, and what it has drawn goes when time goes by
+    await page.evaluate(() => cell.pickText(-1));
+    await from(page, 2.2);
+    await until(page, 60, () => cell.video.currentTime > 2.8);
+    await page.evaluate(() => cell.video.pause());
+  }
   await step('seek', async () => {
     for (const at of c.times) {
       await seek(page, at);
