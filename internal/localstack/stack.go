@@ -17,7 +17,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -160,12 +162,19 @@ func (s *Stack) drop(srv *server) {
 	srv.dropped = true
 }
 
-// FreePort returns a TCP port that was free on 127.0.0.1 a moment ago.
+// FreePort returns a TCP port that was free on 127.0.0.1 a moment ago. It lies
+// below the ports that Linux gives to outgoing connections and to listeners who
+// do not care (ip_local_port_range, 32768 and up), so that hardly anybody takes
+// it in the meantime.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	const lowest, above, tries = 10240, 32768, 100
+	var err error
+	for range tries {
+		port := lowest + rand.IntN(above-lowest) //nolint:gosec // no secret
+		var l net.Listener
+		if l, err = net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return 0, fmt.Errorf("find a free port: %w", err)
 }
