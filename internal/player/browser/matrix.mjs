@@ -101,12 +101,16 @@ async function shoot(page, c, name) {
 }
 
 // drawn takes a picture with text on it, once it differs from the bare one:
-// video.js draws text some time after it is due.
+// video.js draws text some time after it is due, and only while time goes by.
 async function drawn(page, c, at, text, bare) {
   const end = Date.now() + 20_000;
   for (;;) {
     const file = await shoot(page, c, `text-${at.toFixed(3)}`);
     if (!text || !bare || Date.now() > end || !(await readFile(file)).equals(await readFile(bare))) return file;
+    await start(page);
+    await sleep(200);
+    await page.evaluate(() => cell.video.pause());
+    await seek(page, at);
   }
 }
 
