@@ -30,7 +30,7 @@ type PublishPart struct {
 	Objects    []pipeline.Object
 	Results    json.RawMessage
 	Source     VerifiedSource
-	Film       *string // prefix of the film that it was made of, empty: there was none; nil: it is made of the source alone
+	Film       *string // prefix of the film that it follows, empty: there was none; nil: it follows none
 }
 
 // errOtherFilm ends an attempt on a part that was made of another film than the
@@ -196,16 +196,22 @@ func (s *JobStore) PartObject(ctx context.Context, hash, name string) (prefix st
 }
 
 // submitParts records what a job asks for beside its film, and the jobs of the
-// parts that need nothing but the source.
+// parts that need nothing but the source. Those that show the film wait for it
+// when another one is published: theirs stay until then.
 func submitParts(ctx context.Context, tx pgx.Tx, parent Job, sub Submission) error {
-	if sub.DryRun {
+	if sub.DryRun || len(sub.Parts) == 0 {
 		return nil
+	}
+	var published bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM assets WHERE hash = $1)`, sub.Hash).Scan(&published); err != nil {
+		return fmt.Errorf("look for a film: %w", err)
 	}
 	for i, p := range sub.Parts {
 		child := sub.child(p)
 		child.ParentID = parent.ID
 		var id *string
-		if !partKinds[p.Type].afterFilm {
+		_, shows := p.Part.(pipeline.Clippable)
+		if late := partKinds[p.Type].afterFilm || shows && published; !late {
 			job, _, err := submit(ctx, tx, child, newID())
 			if err != nil {
 				return fmt.Errorf("submit the %s: %w", p.Kind, err)
@@ -222,7 +228,7 @@ func submitParts(ctx context.Context, tx pgx.Tx, parent Job, sub Submission) err
 	return nil
 }
 
-// submitLateParts records the jobs of parts that are made of what the parent
+// submitLateParts records the jobs of parts that waited for what the parent
 // publishes in this transaction.
 func submitLateParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 	rows, err := tx.Query(ctx, `
