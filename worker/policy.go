@@ -72,7 +72,7 @@ func (s *JobStore) SetPolicy(ctx context.Context, hash string, change PolicyChan
 func closeAsset(ctx context.Context, tx pgx.Tx, hash string) (changed bool, err error) {
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO asset_policies AS p (hash, private) VALUES ($1, true)
-		ON CONFLICT (hash) DO UPDATE SET private = true, updated_at = now() WHERE NOT p.private`, hash)
+		ON CONFLICT (hash) DO UPDATE SET private = true, deleted_at = NULL, updated_at = now() WHERE NOT p.private OR p.deleted_at IS NOT NULL`, hash)
 	return tag.RowsAffected() > 0, err
 }
 
@@ -80,7 +80,7 @@ func changePolicy(ctx context.Context, tx pgx.Tx, hash string, c PolicyChange) e
 	_, err := tx.Exec(ctx, `
 		INSERT INTO asset_policies (hash, private, external_id) VALUES ($1, coalesce($2, false), nullif($3, ''))
 		ON CONFLICT (hash) DO UPDATE SET
-			private = coalesce($2, asset_policies.private),
+			private = coalesce($2, asset_policies.private), deleted_at = NULL,
 			external_id = CASE WHEN $3::text IS NULL THEN asset_policies.external_id ELSE nullif($3, '') END,
 			updated_at = now()`, hash, c.Private, c.ExternalID)
 	return err
@@ -90,11 +90,23 @@ func changePolicy(ctx context.Context, tx pgx.Tx, hash string, c PolicyChange) e
 // change the asset's policy. A deletion takes this lock, then jobs, then the
 // policy: who has locked a job already must not wait for it.
 func lockForPolicy(ctx context.Context, tx pgx.Tx, sub Submission) error {
-	if !sub.Private {
+	deleted := false
+	if !sub.Private && sub.Part == nil && !sub.DryRun {
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM asset_policies WHERE hash = $1 AND deleted_at IS NOT NULL)`, sub.Hash).Scan(&deleted)
+		if err != nil {
+			return fmt.Errorf("look for a deleted policy: %w", err)
+		}
+	}
+	if !sub.Private && !deleted {
 		return nil
 	}
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, sub.Hash); err != nil {
 		return fmt.Errorf("lock the asset: %w", err)
+	}
+	if deleted { // a title of its own begins
+		if _, err := tx.Exec(ctx, `DELETE FROM asset_policies WHERE hash = $1 AND deleted_at IS NOT NULL`, sub.Hash); err != nil {
+			return fmt.Errorf("forget a deleted policy: %w", err)
+		}
 	}
 	return nil
 }
@@ -116,9 +128,14 @@ func applyPolicy(ctx context.Context, tx pgx.Tx, sub Submission, jobID string) e
 	return sub.By.record(ctx, tx, actionSetPolicy, sub.Hash, map[string]any{"private": true, "job": jobID})
 }
 
-// forgetPolicy deletes the policy with the asset.
+// forgetPolicy takes the policy off with the asset. That of a private one stays
+// until the title is submitted anew: a job of it may still be retried.
 func forgetPolicy(ctx context.Context, tx pgx.Tx, hash string) error {
-	if _, err := tx.Exec(ctx, `DELETE FROM asset_policies WHERE hash = $1`, hash); err != nil {
+	_, err := tx.Exec(ctx, `UPDATE asset_policies SET external_id = NULL, deleted_at = now(), updated_at = now() WHERE hash = $1 AND private`, hash)
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM asset_policies WHERE hash = $1 AND NOT private`, hash)
+	}
+	if err != nil {
 		return fmt.Errorf("delete the policy: %w", err)
 	}
 	return nil

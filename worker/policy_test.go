@@ -89,10 +89,40 @@ func TestPolicyOfAnAsset(t *testing.T) {
 	if _, err := h.store.SetPolicy(t.Context(), strings.Repeat("0", 64), PolicyChange{Private: yes()}, tester); !errors.Is(err, ErrAssetNotFound) {
 		t.Errorf("an unknown asset: %v", err)
 	}
-	// The policy goes with the asset.
+	// The policy goes with the asset, but a closed one is not opened by that.
 	h.deleteAsset(job.Hash)
-	if a, err = h.store.Asset(t.Context(), job.Hash); err != nil || a.Private || a.ExternalID != "" || a.Generation != 0 {
+	if a, err = h.store.Asset(t.Context(), job.Hash); err != nil || !a.Private || a.ExternalID != "" || a.Generation != 0 {
 		t.Errorf("after the deletion: %+v, %v", a, err)
+	}
+}
+
+// A job of a private title that is deleted and retried is private still; only
+// a new submission that does not say so makes a public title of it.
+func TestRetryOfADeletedPrivateTitle(t *testing.T) {
+	h := newHouse(t)
+	job, _ := h.claim(h.submit(private(1)))
+	if err := h.store.Fail(t.Context(), job.Fence(), "source_empty", "It failed."); err != nil {
+		t.Fatal(err)
+	}
+	h.deleteAsset(job.Hash)
+	job, err := h.store.Retry(t.Context(), job.ID, tester)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, req := h.claim(job)
+	if err := h.store.Publish(t.Context(), req, h.keys); err != nil {
+		t.Fatal(err)
+	}
+	if !h.isPrivate(job) {
+		t.Fatal("it is public")
+	}
+	h.deleteAsset(job.Hash)
+	again := h.published(1)
+	if h.isPrivate(again) {
+		t.Error("a new submission is private")
+	}
+	if _, _, err := h.store.Submit(t.Context(), private(1), ""); err != nil || !h.isPrivate(again) {
+		t.Errorf("it cannot be closed: %v", err)
 	}
 }
 

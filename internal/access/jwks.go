@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -126,7 +127,7 @@ func (s *Store) refreshDue(ctx context.Context, log *slog.Logger) error {
 		}
 		wrong := ""
 		if err == nil {
-			err = s.takesNothingOver(ctx, k, set)
+			set, wrong, err = s.withoutOthers(ctx, k, set)
 		}
 		if errors.Is(err, errNoKeys) {
 			log.WarnContext(ctx, "a key set has no key that can be used, its tokens are refused", "kid", k.KID)
@@ -134,7 +135,7 @@ func (s *Store) refreshDue(ctx context.Context, log *slog.Logger) error {
 		}
 		if err != nil {
 			log.WarnContext(ctx, "a key set cannot be had, the last one stays", "kid", k.KID, "error", err)
-			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks_error = 'the set could not be fetched or read, or has a kid of another set' WHERE kid = $1`, k.KID)
+			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks_error = 'the set could not be fetched or read' WHERE kid = $1`, k.KID)
 		} else {
 			_, err = s.pool.Exec(ctx, `UPDATE signing_keys SET jwks = $2, jwks_fetched_at = now(), jwks_error = $4,
 				jwks_next_at = now() + $3 * interval '1 second' WHERE kid = $1`, k.KID, set, jwksEvery.Seconds(), wrong)
@@ -145,32 +146,41 @@ func (s *Store) refreshDue(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// takesNothingOver is an error when a key that is new in a set has the kid of
-// another live set: whoever writes one set would end the tokens of the other.
-func (s *Store) takesNothingOver(ctx context.Context, k SigningKey, set string) error {
+// withoutOthers leaves out the keys that are new in a set and have the kid of a
+// key of another live set: whoever writes one set would end the tokens of the
+// other. The rest of the set counts, what was taken out of it above all.
+func (s *Store) withoutOthers(ctx context.Context, k SigningKey, set string) (kept, wrong string, err error) {
 	sets, err := collect(ctx, s.pool, scanSigningKey, `SELECT `+signingColumns+` FROM signing_keys WHERE source = 'jwks' AND revoked_at IS NULL AND kid <> $1`, k.KID)
 	if err != nil {
-		return err
+		return "", "", err
 	}
-	others := map[string]string{}
+	others := map[string]bool{}
 	for _, other := range sets {
 		keys, _ := keysOfSet([]byte(other.jwks), other.rules()) // one that cannot be read verifies nothing
 		for _, key := range keys {
-			others[key.ID()] = other.KID
+			others[key.ID()] = true
 		}
 	}
 	before, _ := keysOfSet([]byte(k.jwks), k.rules())
 	for _, key := range before {
 		delete(others, key.ID())
 	}
-	now, err := keysOfSet([]byte(set), k.rules())
-	if err != nil {
-		return err
+	var raw struct {
+		Keys []json.RawMessage `json:"keys"`
 	}
-	for _, key := range now {
-		if owner := others[key.ID()]; owner != "" {
-			return fmt.Errorf("its new key %q has the kid of a key of the set %q", key.ID(), owner)
+	if err := json.Unmarshal([]byte(set), &raw); err != nil {
+		return "", "", err
+	}
+	all := len(raw.Keys)
+	raw.Keys = slices.DeleteFunc(raw.Keys, func(text json.RawMessage) bool {
+		var key struct {
+			KID string `json:"kid"`
 		}
+		return json.Unmarshal(text, &key) == nil && others[key.KID]
+	})
+	if len(raw.Keys) == all {
+		return set, "", nil
 	}
-	return nil
+	text, err := json.Marshal(raw)
+	return string(text), "a new key of the set has the kid of a key of another set: it is left out", err
 }

@@ -162,14 +162,14 @@ func TestKeySets(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Nor does one that was there before: it keeps what it had.
+	// Nor does one that was there before, when it changes.
 	body = keySet(t, map[string]*ecdsa.PrivateKey{"b1": next})
 	if err := create(SigningKey{KID: "younger", Issuer: "idp"}); err != nil {
 		t.Fatal(err)
 	}
 	younger := tok("b1", next)
 	wantCode(t, g, ask(younger, hashA), "")
-	body = keySet(t, map[string]*ecdsa.PrivateKey{"b1": first, "a1": next})
+	body = keySet(t, map[string]*ecdsa.PrivateKey{"b1": first, "a1": first, "c1": next})
 	refresh := func() {
 		t.Helper()
 		if _, err := pool.Exec(t.Context(), `UPDATE signing_keys SET jwks_next_at = now() WHERE source = 'jwks'`); err != nil {
@@ -180,9 +180,16 @@ func TestKeySets(t *testing.T) {
 		}
 		g.mustRefresh(t)
 	}
-	refresh() // of both: "younger" must not have a1, "set" not b1
+	refresh() // of both
+	for kid, not := range map[string]string{"set": `"b1"`, "younger": `"a1"`} {
+		if k, err := g.SigningKey(t.Context(), kid); err != nil || strings.Contains(k.jwks, not) || k.JWKSError == "" {
+			t.Errorf("%s has %s, says %q, %v", kid, k.jwks, k.JWKSError, err)
+		}
+	}
 	wantCode(t, g, ask(old, hashA), "")
-	wantCode(t, g, ask(younger, hashA), "")
+	wantCode(t, g, ask(younger, hashA), token.CodeInvalid) // what changed counts
+	wantCode(t, g, ask(tok("b1", first), hashA), "")
+	wantCode(t, g, ask(tok("c1", next), hashA), "") // and what else is new
 	if err := g.RevokeSigningKey(t.Context(), "younger", admin); err != nil {
 		t.Fatal(err)
 	}
