@@ -98,7 +98,7 @@ type JobService interface {
 	// Repackage queues a job that makes an asset's next generation with new
 	// content keys, or gives the one that does so already.
 	Repackage(ctx context.Context, hash string, by Caller) (Job, error)
-	// RetryPart does so with the newest job of a part; ErrNotFound when there is none.
+	// RetryPart does so with the job of a part that was asked for last; ErrNotFound when there is none.
 	RetryPart(ctx context.Context, hash, kind, name string, by Caller) (Job, error)
 }
 

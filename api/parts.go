@@ -31,7 +31,7 @@ func (s *server) listParts(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]json.RawMessage{"parts": parts})
 }
 
-// retryPart queues the newest job of a part again.
+// retryPart queues again the job of a part that was asked for last.
 func (s *server) retryPart(w http.ResponseWriter, r *http.Request) error {
 	hash, kind, name := r.PathValue("hash"), r.PathValue("kind"), r.URL.Query().Get("name")
 	unknown := problem(http.StatusNotFound, "part_not_found", "nobody asked for such a part of this asset")
