@@ -182,24 +182,26 @@ const maxPictures = 64 << 20
 // pictures runs ffmpeg and returns what it writes to stdout: nothing where it
 // found nothing in the source.
 func (a *attempt) pictures(ctx context.Context, what string, args []string) ([]byte, error) {
-	return a.runPictures(ctx, what, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args})
+	out, _, err := a.runPictures(ctx, what, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args})
+	return out, err
 }
 
-func (a *attempt) runPictures(ctx context.Context, what string, spec proc.Spec) ([]byte, error) {
-	var out bytes.Buffer
-	spec.Stdout = &beatingWriter{&limitedBuffer{Buffer: &out, left: maxPictures}, a.dog}
-	_, err := a.child(ctx, spec)
+// runPictures is pictures for any child; cut says that it wrote more than maxPictures.
+func (a *attempt) runPictures(ctx context.Context, what string, spec proc.Spec) (body []byte, cut bool, err error) {
+	out := &limitedBuffer{Buffer: new(bytes.Buffer), left: maxPictures}
+	spec.Stdout = &beatingWriter{out, a.dog}
+	_, err = a.child(ctx, spec)
 	if fault := a.gateway.fault(); fault != nil {
-		return nil, fault
+		return nil, false, fault
 	}
 	var exit *proc.ExitError
 	if errors.As(err, &exit) && !fromOutside(exit) && !a.starved.Load() && ctx.Err() == nil {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, transient(CodeEncodeFailed, what, err)
+		return nil, false, transient(CodeEncodeFailed, what, err)
 	}
-	return out.Bytes(), nil
+	return out.Bytes(), out.dropped, nil
 }
 
 // beatingWriter tells the watchdog that something moves.

@@ -61,7 +61,8 @@ func (d Download) makeAlone(ctx context.Context, a *attempt, film Film) (Facts, 
 	}
 	counts, err := a.putChecked(ctx, name, size, demuxer, write)
 	if err == nil && d.Format == FormatMP3 {
-		err = checkMP3(counts, film.Length.Seconds())
+		_, length := file.tables[0].shown() // without the pause before it: an MP3 has none
+		err = checkMP3(counts, float64(length)/fileScale)
 	} else if err == nil {
 		err = file.checkCounts(counts)
 	}
@@ -113,7 +114,7 @@ func (a *attempt) encodeMP3(ctx context.Context, file *filmFile, w io.Writer) er
 	return group.Wait()
 }
 
-// checkMP3 compares what was decoded with the film's length; a frame of MPEG-1
+// checkMP3 compares what was decoded with the track's length; a frame of MPEG-1
 // layer III has 1152 samples (ISO/IEC 11172-3, 2.4.2.1).
 func checkMP3(frames []int, seconds float64) error {
 	got := 0.0
@@ -121,7 +122,7 @@ func checkMP3(frames []int, seconds float64) error {
 		got = float64(frames[0]) * 1152 / mp3Rate
 	}
 	if math.Abs(got-seconds) > tolerance(seconds) {
-		return fmt.Errorf("%.3f s of MP3 decode, the film has %.3f s", got, seconds)
+		return fmt.Errorf("%.3f s of MP3 decode, the track has %.3f s", got, seconds)
 	}
 	return nil
 }

@@ -87,6 +87,15 @@ func TestCover(t *testing.T) {
 	wantPermanent(t, l, req, "options_invalid")
 }
 
+// A preview that is larger than what is kept of it is refused for good.
+func TestPreviewIsTooLarge(t *testing.T) {
+	t.Parallel()
+	const rest = "exec head -c 67108864 /dev/zero" // 64 MiB after the first byte
+	l := newLab(t, func(cfg *pipeline.Config) { scripted(t, cfg, "ffmpeg", "printf R; "+rest) })
+	file := makeSource(t, "a.mp4", join(moving("64x64", "5", "2"), words("-c:v mpeg4"))...)
+	wantPermanent(t, l, l.part(file, pipeline.Preview{}), pipeline.CodeOptionsInvalid)
+}
+
 func wantPermanent(t *testing.T, l *lab, req pipeline.PartRequest, code string) {
 	t.Helper()
 	_, err := l.runner.MakePart(t.Context(), req)

@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/sealcast/sealcast/internal/proc"
 )
 
 // Preview is the part preview.webp or preview.gif: some seconds of the film
@@ -88,9 +90,13 @@ func (p Preview) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Fac
 	if err := p.bounded(src, length); err != nil {
 		return nil, err
 	}
-	body, err := a.pictures(ctx, "the preview could not be made", previewArgs(src, a.sourceURL(), p, from, length))
+	body, cut, err := a.runPictures(ctx, "the preview could not be made",
+		proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: previewArgs(src, a.sourceURL(), p, from, length)})
 	if err != nil {
 		return nil, err
+	}
+	if cut {
+		return nil, permanent(CodeOptionsInvalid, fmt.Sprintf("the preview is larger than %d MiB: choose a smaller width, fps or length", maxPictures>>20), nil)
 	}
 	frames, width, height, err := animation(body)
 	if err != nil {

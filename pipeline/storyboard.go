@@ -229,5 +229,6 @@ func vttTime(seconds float64) string {
 
 // picturesWith is pictures for a child that inherits a file, as descriptor 3.
 func (a *attempt) picturesWith(ctx context.Context, what string, args []string, file *os.File) ([]byte, error) {
-	return a.runPictures(ctx, what, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args, Files: []*os.File{file}})
+	out, _, err := a.runPictures(ctx, what, proc.Spec{Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args, Files: []*os.File{file}})
+	return out, err
 }

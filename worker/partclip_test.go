@@ -63,13 +63,38 @@ func TestPartsAreOfTheClip(t *testing.T) {
 	wants(c, &pipeline.Clip{Start: 9}, first)
 	c.succeed()
 
-	// A film of the whole has parts of the whole, whatever is published.
-	h.submit(full(1, coverOnly))
+	// The parts of another film come after it: one that fails leaves those that
+	// are there.
+	whole := h.submit(full(1, coverOnly))
+	d.Wake()
+	films.next(t).fail(errPermanent)
+	if p := shownParts(t, h.await(whole.ID, StateFailed))[0]; p.JobID != "" || p.State != "failed" {
+		t.Errorf("the part of a film that failed: %+v", p)
+	}
+	// What is asked for alone is made again of a film that comes meanwhile.
+	bare := h.submit(full(1, `,"options":{"cover":false,"preview":false,"storyboard":false,"text":false}`))
+	d.Wake()
+	film := films.next(t)
+	c = alone(`{"time":5}`)
+	wants(c, nil, first)
+	film.succeed()
+	h.await(bare.ID, StateSucceeded)
+	c.succeed()
+	c = parts.next(t)
+	wants(c, nil, nil)
+	c.succeed()
+	// A film of the whole has parts of the whole.
+	if _, err := h.store.Retry(t.Context(), whole.ID, tester); err != nil {
+		t.Fatal(err)
+	}
+	d.Wake()
+	films.next(t).succeed()
+	h.await(whole.ID, StateSucceeded)
 	d.Wake()
 	c = parts.next(t)
 	wants(c, nil, nil)
 	c.succeed()
-	films.next(t).succeed()
+	h.await(shownParts(t, h.get(whole.ID))[0].JobID, StateSucceeded)
 	if _, err := ParseSubmission(TypeCover, fmt.Appendf(nil, `{"hash":%q,"source":"x","options":{"clip":{"start":3,"end":2}}}`, job.Hash)); err == nil {
 		t.Error("a clip that ends before it begins")
 	}

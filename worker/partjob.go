@@ -22,7 +22,8 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 	if req.Film, err = a.film(working); err != nil {
 		return err
 	}
-	if a.job.ParentID == "" { // who asks for a film's parts with it says which clip
+	alone := a.job.ParentID == ""
+	if alone { // who asks for a film's parts with it says which clip
 		req.Clip = req.Film.Clip
 	}
 	a.part, err = a.w.cfg.Parts.MakePart(working, req)
@@ -34,7 +35,7 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
 	}
 	var madeOf *string
-	if partKinds[a.job.Type].afterFilm {
+	if _, shows := part.(pipeline.Clippable); partKinds[a.job.Type].afterFilm || shows && alone {
 		madeOf = &req.Film.Prefix
 	}
 	rest()

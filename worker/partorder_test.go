@@ -162,6 +162,26 @@ func TestOlderMakingIsSuperseded(t *testing.T) {
 	h.invariants()
 }
 
+// The part that is shown and tried again is the one that was asked for last,
+// not the one whose job is the youngest.
+func TestNewestWishStandsForThePart(t *testing.T) {
+	h := newHouse(t)
+	older, newer := h.coverAt(1, 1), h.coverAt(1, 2)
+	h.coverAt(1, 1)
+	for _, job := range []Job{newer, older} {
+		if err := h.store.Fail(t.Context(), h.begin(job).Fence(), "x", "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var listed []shownPart
+	if doc, err := h.store.AssetParts(t.Context(), older.Hash); err != nil || json.Unmarshal(doc, &listed) != nil || len(listed) != 1 || listed[0].JobID != older.ID {
+		t.Errorf("listed %s, %v; want %s", doc, err, older.ID)
+	}
+	if job, err := h.store.RetryPart(t.Context(), older.Hash, "cover", "", tester); err != nil || job.ID != older.ID {
+		t.Errorf("tried %s again, %v; want %s", job.ID, err, older.ID)
+	}
+}
+
 // What is taken off does not come back from a job that waits or runs.
 func TestRemovedTrackIsNotMade(t *testing.T) {
 	h := newHouse(t)

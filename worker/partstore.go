@@ -30,7 +30,7 @@ type PublishPart struct {
 	Objects    []pipeline.Object
 	Results    json.RawMessage
 	Source     VerifiedSource
-	Film       *string // prefix of the film that it was made of, empty: there was none; nil: it is made of the source alone
+	Film       *string // prefix of the film that it follows, empty: there was none; nil: it follows none
 }
 
 // errOtherFilm ends an attempt on a part that was made of another film than the
@@ -196,16 +196,22 @@ func (s *JobStore) PartObject(ctx context.Context, hash, name string) (prefix st
 }
 
 // submitParts records what a job asks for beside its film, and the jobs of the
-// parts that need nothing but the source.
+// parts that need nothing but the source. Those that show the film wait for it
+// when another one is published: theirs stay until then.
 func submitParts(ctx context.Context, tx pgx.Tx, parent Job, sub Submission) error {
-	if sub.DryRun {
+	if sub.DryRun || len(sub.Parts) == 0 {
 		return nil
+	}
+	var published bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM assets WHERE hash = $1)`, sub.Hash).Scan(&published); err != nil {
+		return fmt.Errorf("look for a film: %w", err)
 	}
 	for i, p := range sub.Parts {
 		child := sub.child(p)
 		child.ParentID = parent.ID
 		var id *string
-		if !partKinds[p.Type].afterFilm {
+		_, shows := p.Part.(pipeline.Clippable)
+		if late := partKinds[p.Type].afterFilm || shows && published; !late {
 			job, _, err := submit(ctx, tx, child, newID())
 			if err != nil {
 				return fmt.Errorf("submit the %s: %w", p.Kind, err)
@@ -222,7 +228,7 @@ func submitParts(ctx context.Context, tx pgx.Tx, parent Job, sub Submission) err
 	return nil
 }
 
-// submitLateParts records the jobs of parts that are made of what the parent
+// submitLateParts records the jobs of parts that waited for what the parent
 // publishes in this transaction.
 func submitLateParts(ctx context.Context, tx pgx.Tx, parentID string) error {
 	rows, err := tx.Query(ctx, `
@@ -361,46 +367,4 @@ func (s *JobStore) verified(ctx context.Context, hash string, source VerifiedSou
 		return false, fmt.Errorf("look for a verified source: %w", err)
 	}
 	return there, nil
-}
-
-// RetryPart queues the newest job of a part again. Errors as of Retry;
-// ErrJobNotFound when nobody asked for the part.
-func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string, by Origin) (Job, error) {
-	look, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	var id string
-	err := s.pool.QueryRow(look, `
-		SELECT id FROM jobs WHERE hash = $1 AND part_kind = $2 AND part_name = $3 ORDER BY created_at DESC, id DESC LIMIT 1`,
-		hash, kind, name).Scan(&id)
-	if errors.Is(err, pgx.ErrNoRows) || kind == "" {
-		return Job{}, ErrJobNotFound
-	}
-	if err != nil {
-		return Job{}, fmt.Errorf("look for the job of %s: %w", kind, err)
-	}
-	return s.Retry(ctx, id, by)
-}
-
-// AssetParts lists what was ever asked for beside the film of an asset, as its
-// newest job stands, in the form of Job.Parts; results are those of the making
-// that is served.
-func (s *JobStore) AssetParts(ctx context.Context, hash string) (parts json.RawMessage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	err = s.pool.QueryRow(ctx, `
-		SELECT coalesce(json_agg(json_build_object(
-			'kind', j.part_kind, 'name', nullif(j.part_name, ''), 'job_id', j.id,
-			'state', CASE j.state WHEN 'queued' THEN 'pending' WHEN 'succeeded' THEN 'ready' ELSE j.state END,
-			'error', CASE WHEN j.error_code <> '' THEN json_build_object('code', j.error_code, 'message', j.error_message) END,
-			'results', made.results) ORDER BY j.part_kind, j.part_name), '[]')
-		FROM (SELECT DISTINCT ON (part_kind, part_name) * FROM jobs
-		      WHERE hash = $1 AND part_kind <> '' AND asset_deleted_at IS NULL AND error_code <> 'asset_deleted'
-		      ORDER BY part_kind, part_name, created_at DESC, id DESC) j
-		LEFT JOIN asset_parts p ON p.hash = j.hash AND p.kind = j.part_kind AND p.name = j.part_name AND p.replaced_at IS NULL
-		LEFT JOIN jobs made ON made.id = p.job_id
-		WHERE j.state <> 'succeeded' OR p.prefix IS NOT NULL`, hash).Scan(&parts)
-	if err != nil {
-		return nil, fmt.Errorf("list the parts of %s: %w", hash, err)
-	}
-	return parts, nil
 }
