@@ -229,10 +229,10 @@ func (s *server) publicEntry(r *http.Request, hash string) (Entry, error) {
 	return entry, err
 }
 
-func (s *server) object(r *http.Request, hash, prefix, name string) (Object, error) {
+func (s *server) object(r *http.Request, hash, prefix string, names ...string) (Object, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
 	defer cancel()
-	obj, err := s.Publications.Object(ctx, hash, prefix, name)
+	obj, err := s.Publications.Object(ctx, hash, prefix, names...)
 	return obj, s.lookupError(r, err, notFound())
 }
 

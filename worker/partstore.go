@@ -136,7 +136,7 @@ func cancelOlder(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 func (s *JobStore) RemoveTrack(ctx context.Context, hash, name string, by Origin) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		// First the jobs: one that is publishing this moment has its part there afterwards.
 		ended, err := cancelWhere(ctx, tx, `hash = $1 AND part_kind = $2 AND part_name = $3`, hash, pipeline.TextKind, name)
 		if err != nil {

@@ -28,7 +28,7 @@ func (s *JobStore) Retry(ctx context.Context, id string, by Origin) (job Job, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		if job, err = retry(ctx, tx, id, ""); err != nil {
 			return err
 		}
