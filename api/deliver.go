@@ -244,7 +244,7 @@ func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix st
 		if err != nil {
 			return err
 		}
-		if body, err = entry.addTracksAt(body, d.name, c.root()+c.child); err != nil {
+		if body, err = entry.addTracks(body, d.name, c.root()+c.child, c.gate); err != nil {
 			return internalError(fmt.Errorf("name the text tracks of %s in %s: %w", d.grant.Hash, d.name, err))
 		}
 	}
