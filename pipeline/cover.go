@@ -37,7 +37,8 @@ func (c Cover) Validate() error {
 	return c.Clip.check()
 }
 
-func (c Cover) clipped() *Clip { return c.Clip }
+// OwnClip implements Clippable.
+func (c Cover) OwnClip() *Clip { return c.Clip }
 
 // InClip implements Clippable.
 func (c Cover) InClip(clip *Clip) Part {

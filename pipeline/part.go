@@ -26,7 +26,8 @@ type Clippable interface {
 	Part
 	// InClip is the part of a film that is such a clip, unless it says itself.
 	InClip(*Clip) Part
-	clipped() *Clip
+	// OwnClip is the clip that the part itself names; nil: that of the film.
+	OwnClip() *Clip
 }
 
 // sourceless is a Part that is made without the film's source.
@@ -121,7 +122,7 @@ func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, r
 		return nil, err
 	}
 	if c, ok := req.Part.(Clippable); ok {
-		clip := c.clipped()
+		clip := c.OwnClip()
 		if clip == nil {
 			clip = req.Clip
 		}

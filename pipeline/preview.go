@@ -42,7 +42,8 @@ func (p Preview) Validate() error {
 	return p.Clip.check()
 }
 
-func (p Preview) clipped() *Clip { return p.Clip }
+// OwnClip implements Clippable.
+func (p Preview) OwnClip() *Clip { return p.Clip }
 
 // InClip implements Clippable.
 func (p Preview) InClip(clip *Clip) Part {

@@ -46,7 +46,8 @@ func (s Storyboard) Validate() error {
 	return s.Clip.check()
 }
 
-func (s Storyboard) clipped() *Clip { return s.Clip }
+// OwnClip implements Clippable.
+func (s Storyboard) OwnClip() *Clip { return s.Clip }
 
 // InClip implements Clippable.
 func (s Storyboard) InClip(clip *Clip) Part {
