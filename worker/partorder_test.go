@@ -115,10 +115,12 @@ func (h *house) begin(job Job) Job {
 	return job
 }
 
-func (h *house) publishCover(job Job) {
+func (h *house) publishCover(job Job) { h.t.Helper(); h.publishMade(job, false) }
+
+func (h *house) publishMade(job Job, ofFilm bool) {
 	h.t.Helper()
 	err := h.store.PublishPart(h.t.Context(), PublishPart{
-		Fence: job.Fence(), Hash: job.Hash, Kind: "cover", Facts: pipeline.Facts{}, Results: json.RawMessage(`{}`),
+		Fence: job.Fence(), Hash: job.Hash, Kind: "cover", Facts: pipeline.Facts{}, Results: json.RawMessage(`{}`), OfFilm: ofFilm,
 		Objects: []pipeline.Object{{Name: "poster.jpg"}},
 	})
 	if err != nil {

@@ -151,6 +151,9 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	if err := planSourceRemoval(ctx, tx, req.Fence.JobID, req.SourceETag); err != nil {
 		return err
 	}
+	if err := showParts(ctx, tx, req.Fence.JobID); err != nil {
+		return fmt.Errorf("show parts: %w", err)
+	}
 	if err := submitLateParts(ctx, tx, req.Fence.JobID); err != nil {
 		return fmt.Errorf("submit parts: %w", err)
 	}
