@@ -77,7 +77,9 @@ func TestE2EPlayers(t *testing.T) {
 			Cues: []browsertest.Cue{{At: 5.02, Text: "last words"}, {At: 3.02}, {At: 1.22, Text: "first words"}},
 		}
 		if c.scheme != "" {
-			cell.Token, cell.Fresh, cell.Wrong = r.token(hash, 10*time.Minute), r.token(hash, 11*time.Minute), r.token(strings.Repeat("0", 64), 10*time.Minute)
+			own := time.Duration(len(cells)) * time.Second // each is revoked
+			cell.Token, cell.Fresh, cell.Wrong = r.token(hash, 10*time.Minute+own), r.token(hash, 20*time.Minute+own), r.token(strings.Repeat("0", 64), 10*time.Minute)
+			cell.Probe = r.env["BASE_URL"] + key + hash
 		}
 		cells = append(cells, cell)
 		routes[cell.ID] = c.route + hash
@@ -86,7 +88,7 @@ func TestE2EPlayers(t *testing.T) {
 	shown, dir := pictures{t: t}, cmp.Or(os.Getenv("CELL_SHOTS"), t.TempDir())
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	err := browsertest.PlayCells(ctx, page.URL, dir, 3, cells, func(res browsertest.CellResult) {
+	err := browsertest.PlayCells(ctx, browsertest.Site{Page: page.URL, Revocations: r.env["BASE_URL"] + "/api/revocations", APIKey: r.env["API_KEY"]}, dir, 3, cells, func(res browsertest.CellResult) {
 		c := cells[slices.IndexFunc(cells, func(c browsertest.Cell) bool { return c.ID == res.ID })]
 		title, _, _ := strings.Cut(c.ID, "-")
 		if err := shown.judge(c, films[title], res); err != nil {

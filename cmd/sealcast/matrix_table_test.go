@@ -23,9 +23,21 @@ type matrixOutput struct {
 	codec   string // of the rendition to play, where that is not H.264
 	mixed   bool   // there is H.264 beside it
 	text    bool   // subtitles are to be shown
+	byPath  bool   // the token stands in the address, for every player
 }
 
 func (o matrixOutput) dash() bool { return strings.HasSuffix(o.path, ".mpd") }
+
+// aesFMP4: whole segments of fMP4 are encrypted.
+func (o matrixOutput) aesFMP4() bool {
+	return o.scheme == "aes-128" && !strings.HasPrefix(o.path, "ts/")
+}
+
+// samples are encrypted, not segments.
+func (o matrixOutput) samples() bool { return o.scheme == "cbcs" || o.scheme == "cenc" }
+
+// inPath: the token stands in the address for this player.
+func (o matrixOutput) inPath(p matrixPlayer) bool { return o.scheme != "" && (o.byPath || p.noHeader) }
 
 var matrixTitles = []matrixTitle{
 	{name: "clear", options: `{"encrypt":false,"segment_seconds":2,"passthrough":"off"}`},
@@ -56,6 +68,11 @@ var matrixOutputs = []matrixOutput{
 	{name: "`cmaf`, cenc, DASH", title: "cenc", path: "manifest.mpd", scheme: "cenc", eme: true},
 	{name: "`ts`, a key for every 4 s", title: "periods", path: "ts/master.m3u8", scheme: "aes-128", periods: true},
 	{name: "`cmaf-aes128`, a key for every 4 s", title: "periods", path: "cmaf-aes128/master.m3u8", scheme: "aes-128", periods: true},
+	{name: "`ts`, AES-128, token in the address", title: "cbcs", path: "ts/master.m3u8", scheme: "aes-128", byPath: true},
+	{name: "`cmaf-aes128`, token in the address", title: "cbcs", path: "cmaf-aes128/master.m3u8", scheme: "aes-128", byPath: true},
+	{name: "`ts`, a key for every 4 s, token in the address", title: "periods", path: "ts/master.m3u8", scheme: "aes-128", periods: true, byPath: true},
+	{name: "`cmaf`, cbcs, HLS, token in the address", title: "cbcs", path: "master.m3u8", scheme: "cbcs", byPath: true},
+	{name: "`cmaf`, cbcs, DASH, token in the address", title: "cbcs", path: "manifest.mpd", scheme: "cbcs", eme: true, byPath: true},
 	{name: "`ts`, subtitles", title: "text", path: "ts/master.m3u8", text: true},
 	{name: "`cmaf`, subtitles, HLS", title: "text", path: "master.m3u8", text: true},
 	{name: "`cmaf`, subtitles, DASH", title: "text", path: "manifest.mpd", text: true},
@@ -76,6 +93,9 @@ type matrixPlayer struct {
 	// it must play. What is tried all the same and plays fails the test: the
 	// reason is out of date.
 	cannot func(o matrixOutput) (why string, try bool)
+	// noHeader: it cannot send the token as a header, and gets it in the address
+	// wherever one is needed.
+	noHeader bool
 	// noSeek says why an output plays, but cannot be sought in; nil: it can.
 	noSeek func(o matrixOutput) string
 }
@@ -90,10 +110,11 @@ func (p matrixPlayer) but(o matrixOutput) string {
 const (
 	notHLS    = "reads DASH only"
 	notDASH   = "reads HLS only"
-	noHeader  = "cannot send the token as a header"
 	noSample  = "has no sample encryption in HLS"
 	noLicence = "asks no licence server"
-	noText    = "was asked for pictures and sound only, which are those of the rows without subtitles"
+	// unsteady: it is tried, but whatever comes of it is no fault.
+	unsteady = "stops at the end of a segment when whole segments of fMP4 are encrypted, not always of the same one; it plays MPEG-TS so"
+	libavHLS = "FFmpeg 5.1 leaves subtitles of HLS out (\"Can't support the subtitle\"); pictures and sound are those of the rows without"
 )
 
 // noHEVC: what a browser decodes is not the player's doing.
@@ -104,10 +125,13 @@ func noHEVC(o matrixOutput) (string, bool) {
 	return "", false
 }
 
-// toolText: nothing shows what text a tool draws.
-func toolText(o matrixOutput) (string, bool) {
-	if o.text {
-		return noText, false
+// noLibav is what FFmpeg's demuxers leave out, in ffmpeg and in mpv.
+func noLibav(o matrixOutput) (string, bool) {
+	switch {
+	case o.eme && !o.dash():
+		return noLicence, true
+	case o.text && !o.dash():
+		return libavHLS, true
 	}
 	return "", false
 }
@@ -137,46 +161,44 @@ var matrixPlayers = []matrixPlayer{
 		}
 		return noHEVC(o)
 	}},
-	{name: "native", browser: true, cannot: func(o matrixOutput) (string, bool) {
+	{name: "native", browser: true, noHeader: true, cannot: func(o matrixOutput) (string, bool) {
 		switch {
 		case o.dash():
 			return notDASH, true
-		case o.scheme != "":
-			return noHeader, true
+		case o.samples():
+			return noSample, true
+		case o.aesFMP4():
+			return "has AES-128 in MPEG-TS only; in fMP4 it says \"Failed to decrypt segment\"", true
 		case o.text:
-			return noText, false
-		case o.codec == av1:
-			return "stands still at 0 s with AV1; H.264 in the same form plays, and AV1 in the other players of the same browser", true
+			return "has no text tracks of HLS; pictures and sound are those of the rows without", true
 		}
 		return noHEVC(o)
 	}},
-	{name: "ffmpeg", cannot: func(o matrixOutput) (string, bool) {
-		if o.eme && !o.dash() {
-			return noLicence, true
-		}
-		return toolText(o)
-	}},
-	{name: "mpv", cannot: func(o matrixOutput) (string, bool) {
-		if o.eme && !o.dash() {
-			return noLicence, true
-		}
-		return toolText(o)
-	}, noSeek: func(o matrixOutput) string {
+	{name: "ffmpeg", cannot: noLibav},
+	{name: "mpv", cannot: noLibav, noSeek: func(o matrixOutput) string {
 		if strings.HasSuffix(o.path, ".m3u8") && !strings.HasPrefix(o.path, "ts/") {
 			return "plays, but does not seek: FFmpeg 5.1 cannot in HLS of fMP4 (mpv issues 13211 and 15184), not even in what it has made itself"
 		}
 		return ""
 	}},
-	{name: "VLC", cannot: func(o matrixOutput) (string, bool) {
-		if o.scheme != "" {
-			return noHeader, true
+	{name: "VLC", noHeader: true, cannot: func(o matrixOutput) (string, bool) {
+		switch {
+		case o.samples():
+			return "has no sample encryption and asks no licence server", true
+		case o.aesFMP4():
+			return unsteady, true
+		case o.text && o.dash():
+			return "crashes when it is to show the text of DASH; pictures and sound play", true
 		}
-		return toolText(o)
+		return "", false
 	}},
-	{name: "GStreamer", cannot: func(o matrixOutput) (string, bool) {
-		if o.scheme != "" {
-			return noHeader, true
+	{name: "GStreamer", noHeader: true, cannot: func(o matrixOutput) (string, bool) {
+		switch {
+		case o.samples():
+			return "has no sample encryption and asks no licence server", true
+		case o.aesFMP4():
+			return "has AES-128 in MPEG-TS only; in fMP4 it says \"Could not determine type of stream\"", true
 		}
-		return toolText(o)
+		return "", false
 	}},
 }

@@ -306,14 +306,14 @@ step_matrix() {
 	need=
 	if ! has mpv; then need="$need mpv"; fi
 	if ! has vlc; then need="$need vlc-bin vlc-plugin-base vlc-plugin-video-output"; fi
-	if ! has gst-launch-1.0; then
-		need="$need gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
+	if ! has gst-launch-1.0 || ! has gst-play-1.0; then
+		need="$need gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 	fi
 	if [ -n "$need" ]; then
 		# shellcheck disable=SC2086 # a list of words
 		apt_install $need
 	fi
-	for tool in mpv vlc gst-launch-1.0; do
+	for tool in mpv vlc gst-launch-1.0 gst-play-1.0; do
 		has $tool || die matrix "$tool is still missing"
 	done
 	say matrix "mpv, VLC, GStreamer: there"

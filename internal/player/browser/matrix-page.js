@@ -1,13 +1,13 @@
 // One page for all players of the matrix: #engine=…&url=…&token=…&scheme=…
 // window.cell is the same for each: error, ready, token (may be replaced at any
-// time), keyRequests, pictureAt (of what is on the screen), levels (heights of
+// time), pictureAt (of what is on the screen), levels (heights of
 // one codec, best first) and pick(height), codec() that is played, pickAudio(i),
 // pickText(i) (-1: none), hertz() of the sound and shown() of text.
 // Buffers are short, so that a switch or a new key comes while the film plays.
 const params = new URLSearchParams(location.hash.slice(1));
 const url = params.get('url');
 const cell = window.cell = {
-  engine: '', ready: false, error: '', token: params.get('token') ?? '', keyRequests: 0,
+  engine: '', ready: false, error: '', token: params.get('token') ?? '',
   pictureAt: -1, levels: [], pick() {}, codec: () => '', pickAudio() {}, pickText() {}, hertz, shown,
   video: document.getElementById('video'),
 };
@@ -16,13 +16,9 @@ const wanted = params.get('codec') ?? ''; // the rendition's codec, where the ou
 const fail = (text) => { cell.error ||= String(text); };
 addEventListener('unhandledrejection', (e) => fail(e.reason?.message ?? e.reason));
 
-const isKey = (uri) => /^\/api\/(key|license)\//.test(new URL(uri, location.href).pathname);
 // authorize gives the header for key routes, and for nothing else.
-function authorize(uri) {
-  if (!isKey(uri)) return '';
-  cell.keyRequests++;
-  return cell.token && `Bearer ${cell.token}`;
-}
+const isKey = (uri) => /^\/api\/(key|license)\//.test(new URL(uri, location.href).pathname);
+const authorize = (uri) => isKey(uri) && cell.token && `Bearer ${cell.token}`;
 
 const script = (src) => new Promise((done, failed) => {
   document.head.append(Object.assign(document.createElement('script'), { src, onload: done, onerror: () => failed(new Error(`no ${src}`)) }));
@@ -33,7 +29,7 @@ const ready = (list, more) => {
   cell.levels = [...new Set(own().map((r) => r.height))].sort((a, b) => b - a);
   cell.pick = (height) => own().find((r) => r.height === height).use();
   Object.assign(cell, more);
-  if (wanted) cell.pick(cell.levels[0]);
+  if (wanted && cell.levels.length) cell.pick(cell.levels[0]);
   follow();
   cell.ready = true;
 };
@@ -78,7 +74,8 @@ const engines = {
         licenseXhrSetup(xhr, uri) {
           xhr.open('POST', uri, true);
           xhr.setRequestHeader('Content-Type', 'application/json');
-          xhr.setRequestHeader('Authorization', authorize(uri));
+          const header = authorize(uri);
+          if (header) xhr.setRequestHeader('Authorization', header);
         },
       };
     }
@@ -183,7 +180,7 @@ const engines = {
     const source = { src: url, type: dash ? 'application/dash+xml' : 'application/vnd.apple.mpegurl' };
     if (dash && params.get('scheme')) {
       source.keySystems = { 'org.w3.clearkey': { url: params.get('licence'), licenseHeaders: {}, getLicense(_, message, done) {
-        fetch(params.get('licence'), { method: 'POST', body: message, headers: { Authorization: authorize(params.get('licence')) } })
+        fetch(params.get('licence'), { method: 'POST', body: message, headers: cell.token ? { Authorization: authorize(params.get('licence')) } : {} })
           .then(async (r) => (r.ok ? done(null, new Uint8Array(await r.arrayBuffer())) : done(new Error(`licence ${r.status}`))))
           .catch(done);
       } } };

@@ -1,7 +1,8 @@
 // Plays cells of the matrix, output by player, in one headless Chromium, some
 // at the same time, and tells on stdout, a JSON line for each cell, what became
 // of each step. Input: one JSON document on stdin. Package browsertest runs it.
-//   plan: { page, dir, lanes, cells: [{ id, engine, url, token, fresh, wrong, scheme, licence, codec, past, times, tones, cues: [{ at, text }], only }] }
+//   plan: { site: { page, revocations, apiKey }, dir, lanes, cells: [{ id, engine, url, token, fresh, wrong, inPath, probe, scheme, licence, codec, past,
+//           times, tones, cues: [{ at, text }], only }] }
 //   line: { id, engine, browser, steps: { <step>: "" or what went wrong }, shots: [{ at, file }], texts: [{ at, file }],
 //           keyRequests, freshRequests, authorized: [URLs that got the token], refusal }
 import { chromium } from 'playwright-core';
@@ -20,14 +21,23 @@ const browser = await chromium.launch({
 });
 process.on('SIGTERM', () => browser.close().finally(() => process.exit(1)));
 
+const keyRoute = /^\/(api\/(key|license)\/|v1\/p\/[^/]+\/t\/[^/]+\/(key|license)$)/;
+
 async function open(c, token, out) {
   const context = await browser.newContext({ viewport: { width: 800, height: 500 } });
   const page = await context.newPage();
   page.on('request', (r) => {
+    if (token !== c.wrong && keyRoute.test(new URL(r.url()).pathname) && r.method() !== 'OPTIONS') {
+      out.keyRequests++;
+      if (out.ended && (r.url().includes(c.fresh) || r.headers().authorization === `Bearer ${c.fresh}`)) out.freshRequests++;
+    }
     if (r.headers().authorization !== undefined && !out.authorized.includes(r.url())) out.authorized.push(r.url());
   });
-  const fragment = new URLSearchParams({ engine: c.engine, url: c.url, scheme: c.scheme, licence: c.licence, codec: c.codec, ...(token && { token }) });
-  await page.goto(`${plan.page}/matrix.html#${fragment}`);
+  const own = (address) => (c.inPath ? address.replace(c.token, token) : address);
+  const fragment = new URLSearchParams({
+    engine: c.engine, url: own(c.url), scheme: c.scheme, licence: own(c.licence), codec: c.codec, ...(token && !c.inPath && { token }),
+  });
+  await page.goto(`${plan.site.page}/matrix.html#${fragment}`);
   return page;
 }
 
@@ -114,8 +124,44 @@ async function drawn(page, c, at, text, bare) {
   }
 }
 
+// end revokes the cell's first token and waits until it is refused.
+async function end(c) {
+  const answer = await fetch(plan.site.revocations, {
+    method: 'POST', headers: { 'X-API-Key': plan.site.apiKey, 'Content-Type': 'application/json' }, body: JSON.stringify({ kind: 'token', value: c.token }),
+  });
+  if (!answer.ok) throw new Error(`revoke: ${answer.status} ${await answer.text()}`);
+  const until = Date.now() + 10_000;
+  for (;;) {
+    const { status } = await fetch(c.probe, { headers: c.inPath ? {} : { Authorization: `Bearer ${c.token}` } });
+    if (status === 401 || status === 403) return;
+    if (Date.now() > until) throw new Error(`a revoked token is good for ${status} after 10 s`);
+    await sleep(50);
+  }
+}
+
+// renew gives the page a fresh token and ends the one before. One in the
+// address is renewed as the player page does it: with a new address, when the
+// old one fails or, of a film that was loaded before, when it is wanted.
+async function renew(page, c, out) {
+  if (!c.inPath) {
+    await page.evaluate((token) => { cell.token = token; }, c.fresh);
+    await end(c);
+    out.ended = true;
+    return page;
+  }
+  await end(c);
+  out.ended = true;
+  for (let i = 0; i < 100 && !await page.evaluate((past) => cell.error || cell.video.currentTime > past, c.past); i++) await sleep(100);
+  await page.context().close();
+  const again = await open(c, c.fresh, out);
+  await until(again, 90, () => window.cell?.ready && cell.video.readyState >= 1);
+  await again.evaluate(() => cell.hertz());
+  await start(again);
+  return again;
+}
+
 async function play(c, out) {
-  const page = await open(c, c.token, out);
+  let page = await open(c, c.token, out);
   const step = async (name, run) => {
     try { await run(); out.steps[name] = ''; } catch (e) { out.steps[name] = String(e?.message ?? e).slice(0, 300); }
     return out.steps[name] === '';
@@ -126,16 +172,14 @@ async function play(c, out) {
     await page.evaluate(() => cell.hertz());
     await start(page);
     await until(page, patience, () => cell.video.currentTime > 1);
-    out.keyRequests = await page.evaluate((token) => { cell.token = token; return cell.keyRequests; }, c.fresh);
+    if (c.token && !c.only) page = await renew(page, c, out);
     await until(page, patience, (past) => cell.video.currentTime > past, c.past);
     const frames = await page.evaluate(() => cell.video.getVideoPlaybackQuality().totalVideoFrames);
     if (frames < 20) throw new Error(`${frames} pictures`);
+    if (c.only && c.cues?.length && !await page.evaluate(() => cell.video.textTracks.length)) throw new Error('no text track');
   });
   out.engine = await page.evaluate(() => window.cell?.engine ?? '');
-  const before = out.keyRequests;
   if (plays && !c.only) await look(page, c, out, step);
-  out.keyRequests = await page.evaluate(() => window.cell?.keyRequests ?? 0);
-  out.freshRequests = out.keyRequests - before;
   await page.context().close();
 }
 
@@ -149,7 +193,7 @@ async function look(page, c, out, step) {
       await hears(c.tones[i]);
     }
   });
-  if (c.codec) {
+  if (c.codec && c.engine !== 'native') { // which does not tell
     await step('codec', async () => {
       const codec = await page.evaluate(() => cell.codec());
       if (!codec.startsWith(c.codec)) throw new Error(`plays ${codec}`);

@@ -37,6 +37,20 @@ func Differs(a, b image.Image) int {
 	return n
 }
 
+// Uneven counts the cells of that raster that differ by more than a twelfth of
+// the range from the one at the top of their column: what stands on a picture
+// whose columns are of one brightness each.
+func Uneven(img image.Image) int {
+	t := thumb(img)
+	n := 0
+	for i := range t {
+		if math.Abs(t[i]-t[i%thumbW]) > 1./12 {
+			n++
+		}
+	}
+	return n
+}
+
 // Brightness is the mean luma of a picture: 0 black, 1 white.
 func Brightness(img image.Image) float64 {
 	var sum float64

@@ -51,3 +51,15 @@ func TestSimilar(t *testing.T) {
 		t.Errorf("Brightness(black) = %f", b)
 	}
 }
+
+func TestUneven(t *testing.T) {
+	text := ramp(640, 360, 0).(*image.RGBA)
+	for y := 300; y < 320; y++ {
+		for x := 10; x < 60; x++ {
+			text.Set(x, y, color.White)
+		}
+	}
+	if bare, n := Uneven(ramp(640, 360, 0)), Uneven(text); bare != 0 || n == 0 {
+		t.Errorf("Uneven: %d without text, %d with it", bare, n)
+	}
+}

@@ -20,8 +20,10 @@ type Cell struct {
 	Engine  string    `json:"engine"` // "hls.js", "Shaka Player", "dash.js", "video.js", "native"
 	URL     string    `json:"url"`
 	Token   string    `json:"token"`
-	Fresh   string    `json:"fresh"` // replaces Token once it has played
-	Wrong   string    `json:"wrong"` // must be refused; empty: the output is clear
+	Fresh   string    `json:"fresh"`  // replaces Token, which is then revoked, once it has played
+	Wrong   string    `json:"wrong"`  // must be refused; empty: the output is clear
+	InPath  bool      `json:"inPath"` // the token stands in URL, Licence and Probe, and is sent in no header
+	Probe   string    `json:"probe"`  // answers 401 or 403 when the token has ended
 	Scheme  string    `json:"scheme"`
 	Licence string    `json:"licence"` // of the Clear Key server
 	Codec   string    `json:"codec"`   // the beginning of the one to play; empty: what the player takes
@@ -47,7 +49,7 @@ type CellResult struct {
 	Shots       []CellShot        `json:"shots"`
 	Texts       []CellShot        `json:"texts"` // one for each of Cell.Cues
 	KeyRequests int               `json:"keyRequests"`
-	// FreshRequests are those with Cell.Fresh.
+	// FreshRequests are those after Cell.Token was refused.
 	FreshRequests int      `json:"freshRequests"`
 	Authorized    []string `json:"authorized"` // what got a token
 	Refusal       string   `json:"refusal"`    // the player's error for the wrong token
@@ -89,14 +91,21 @@ func MatrixPage() (http.Handler, error) {
 	return mux, nil
 }
 
+// Site is where cells are played.
+type Site struct {
+	Page        string `json:"page"`        // of MatrixPage
+	Revocations string `json:"revocations"` // the API's route
+	APIKey      string `json:"apiKey"`
+}
+
 // PlayCells plays cells in one browser, lanes of them at a time, and gives each
 // result to done as soon as it is there. Pictures go to dir.
-func PlayCells(ctx context.Context, page, dir string, lanes int, cells []Cell, done func(CellResult)) error {
+func PlayCells(ctx context.Context, site Site, dir string, lanes int, cells []Cell, done func(CellResult)) error {
 	path, err := script()
 	if err != nil {
 		return err
 	}
-	plan, err := json.Marshal(map[string]any{"page": page, "dir": dir, "lanes": lanes, "cells": cells})
+	plan, err := json.Marshal(map[string]any{"site": site, "dir": dir, "lanes": lanes, "cells": cells})
 	if err != nil {
 		return err
 	}

@@ -23,11 +23,25 @@ type Image = image.Image
 type Tool struct {
 	Name    string
 	version []string // command that tells the version
-	// play plays the first seconds into pictures and one sound file below dir.
-	play func(ctx context.Context, m Media, dir string) error
-	// picture shows the picture at a time in dir; nil: it cannot seek here.
-	picture func(ctx context.Context, m Media, dir string, at time.Duration) error
-	every   time.Duration // distance of the pictures of play
+	// play plays the first seconds into pictures and one sound file below dir,
+	// and returns what the tool said.
+	play func(ctx context.Context, m Media, dir string) (string, error)
+	// seek goes to times and shows each: 0.png, 1.png, … in dir.
+	seek func(ctx context.Context, m Media, dir string, times []time.Duration) error
+	// cues reads the first text track; nil: the pictures of seek have it.
+	cues  func(ctx context.Context, m Media, dir string) ([]TimedCue, error)
+	every time.Duration // distance of the pictures of play
+
+	// Seeks are where the tool is asked to go, Early and Late how far from
+	// there its picture may be: not all are asked for a time exactly.
+	Seeks       []time.Duration
+	Early, Late time.Duration
+}
+
+// TimedCue is a text with its time.
+type TimedCue struct {
+	From, To time.Duration
+	Text     string
 }
 
 // Media is what a tool is to play.
@@ -35,6 +49,7 @@ type Media struct {
 	URL    string
 	Header string // "Authorization: Bearer …", or empty
 	Key    string // hex, where a tool wants the key itself (DASH); or empty
+	Text   bool   // with its first text track
 }
 
 // playSeconds is how much of a title a tool plays.
@@ -42,11 +57,35 @@ const playSeconds = "7"
 
 // Tools lists the players from Debian packages.
 func Tools() []Tool {
+	const ms = time.Millisecond
+	// HLS of libavformat never seeks into a clip's first segment.
+	late := []time.Duration{9220 * ms, 3500 * ms}
 	return []Tool{
-		{Name: "ffmpeg", version: []string{"ffmpeg", "-version"}, every: time.Second, play: ffmpegPlay, picture: ffmpegPicture},
-		{Name: "mpv", version: []string{"mpv", "--version"}, every: time.Second, play: mpvPlay, picture: mpvPicture},
-		{Name: "VLC", version: []string{"vlc", "--version"}, every: 0, play: vlcPlay},
-		{Name: "GStreamer", version: []string{"gst-launch-1.0", "--version"}, every: time.Second, play: gstPlay},
+		{Name: "ffmpeg", version: []string{"ffmpeg", "-version"}, every: time.Second, play: ffmpegPlay, seek: each(ffmpegPicture), cues: ffmpegCues, Seeks: late, Late: 40 * ms},
+		{Name: "mpv", version: []string{"mpv", "--version"}, every: time.Second, play: mpvPlay, seek: each(mpvPicture), cues: mpvCues, Seeks: late, Late: 40 * ms},
+		{Name: "VLC", version: []string{"vlc", "--version"}, play: vlcPlay, seek: vlcSeek, Seeks: []time.Duration{9 * time.Second, 7 * time.Second}, Late: 1900 * ms},
+		{Name: "GStreamer", version: []string{"gst-launch-1.0", "--version"}, every: time.Second, play: gstPlay, seek: each(gstPicture), cues: gstCues, Seeks: late, Early: 160 * ms, Late: 240 * ms},
+	}
+}
+
+// each seeks with a process for each time.
+func each(picture func(ctx context.Context, m Media, dir string, at time.Duration) error) func(context.Context, Media, string, []time.Duration) error {
+	return func(ctx context.Context, m Media, dir string, times []time.Duration) error {
+		for i, at := range times {
+			sub := filepath.Join(dir, fmt.Sprintf("at-%d", i))
+			if err := errors.Join(os.Mkdir(sub, 0o777), picture(ctx, m, sub, at)); err != nil {
+				return fmt.Errorf("to %s: %w", at, err)
+			}
+			found, err := filepath.Glob(filepath.Join(sub, "*.png"))
+			if err != nil || len(found) == 0 {
+				return fmt.Errorf("no picture at %s", at)
+			}
+			slices.Sort(found) // GStreamer shows the first pictures before it has sought
+			if err := os.Rename(found[min(3, len(found)-1)], filepath.Join(dir, fmt.Sprintf("%d.png", i))); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 
@@ -69,17 +108,18 @@ type Played struct {
 	Every    time.Duration
 	Sounds   []Sound // the first audio track and, where the tool can choose, the second one
 	Sought   map[time.Duration]image.Image
+	Cues     []TimedCue // of the text, where the tool gives it apart
+	Apart    bool       // it does
 }
 
-// Play plays the first seconds, and seeks where the tool can; a tool that hangs
-// does so until the context ends.
+// Play plays the first seconds, and goes to times if there are any; a tool that
+// hangs does so until the context ends.
 func (t Tool) Play(ctx context.Context, m Media, dir string, times []time.Duration) (Played, error) {
-	p := Played{Every: t.every, Sought: map[time.Duration]image.Image{}}
-	if err := os.MkdirAll(dir, 0o777); err != nil { //nolint:gosec // a tool that runs as another user writes there
+	p := Played{Every: t.every, Sought: map[time.Duration]image.Image{}, Apart: t.cues != nil}
+	if err := folder(dir); err != nil {
 		return p, err
 	}
-	_ = os.Chmod(dir, 0o777) //nolint:gosec // whatever the umask
-	if err := t.play(ctx, m, dir); err != nil {
+	if _, err := t.play(ctx, m, dir); err != nil {
 		return p, fmt.Errorf("%s: %w", t.Name, err)
 	}
 	var err error
@@ -96,21 +136,50 @@ func (t Tool) Play(ctx context.Context, m Media, dir string, times []time.Durati
 		}
 		p.Sounds = append(p.Sounds, sound)
 	}
+	if m.Text && t.cues != nil {
+		if p.Cues, err = t.cues(ctx, m, dir); err != nil {
+			return p, fmt.Errorf("%s, text: %w", t.Name, err)
+		}
+	}
+	if len(times) == 0 {
+		return p, nil
+	}
+	sub := filepath.Join(dir, "seek")
+	if err := errors.Join(folder(sub), t.seek(ctx, m, sub, times)); err != nil {
+		return p, fmt.Errorf("%s, seek: %w", t.Name, err)
+	}
 	for i, at := range times {
-		if t.picture == nil {
-			break
+		if p.Sought[at], err = ReadImage(filepath.Join(sub, fmt.Sprintf("%d.png", i))); err != nil {
+			return p, err
 		}
-		sub := filepath.Join(dir, fmt.Sprintf("seek-%d", i))
-		if err := errors.Join(os.Mkdir(sub, 0o777), t.picture(ctx, m, sub, at)); err != nil {
-			return p, fmt.Errorf("%s, seek to %s: %w", t.Name, at, err)
-		}
-		found, err := pictures(sub)
-		if err != nil || len(found) == 0 {
-			return p, errors.Join(fmt.Errorf("%s: no picture at %s", t.Name, at), err)
-		}
-		p.Sought[at] = found[0]
 	}
 	return p, nil
+}
+
+// Refuses wants an error of the tool, and no picture.
+func (t Tool) Refuses(ctx context.Context, m Media, dir string) error {
+	if err := folder(dir); err != nil {
+		return err
+	}
+	said, err := t.play(ctx, m, dir)
+	if ctx.Err() != nil {
+		return errors.New("it hangs with a wrong token")
+	}
+	found, _ := filepath.Glob(filepath.Join(dir, "*.png"))
+	if len(found) > 0 {
+		return fmt.Errorf("%d pictures with a wrong token", len(found))
+	}
+	if err == nil && !regexp.MustCompile(`(?i)error|fail|refused|cannot|unable`).MatchString(said) {
+		return fmt.Errorf("says nothing about a wrong token: %.200q", said)
+	}
+	return nil
+}
+
+func folder(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil { //nolint:gosec // a tool that runs as another user writes there
+		return err
+	}
+	return os.Chmod(dir, 0o777) //nolint:gosec // whatever the umask
 }
 
 func pictures(dir string) (out []image.Image, err error) {
@@ -126,11 +195,10 @@ func pictures(dir string) (out []image.Image, err error) {
 	return out, err
 }
 
-// command runs a tool to its end; what it said is in the error.
-func command(ctx context.Context, dir, name string, args ...string) (string, error) {
+// process is a tool that is not started yet.
+func process(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, dir
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+os.TempDir(), "GST_REGISTRY_FORK=no")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if name == "vlc" && os.Getuid() == 0 { // it refuses to run as root
@@ -138,6 +206,14 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// command runs a tool to its end; what it said is in the error.
+func command(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := process(ctx, dir, name, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		err = errors.New("it did not come to an end in time")
@@ -147,76 +223,4 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 		return said, fmt.Errorf("%w: %s", err, said[max(0, len(said)-300):])
 	}
 	return out.String(), nil
-}
-
-func ffmpegInput(m Media) (args []string) {
-	args = []string{"-nostdin", "-v", "error", "-xerror"}
-	if m.Header != "" {
-		args = append(args, "-headers", m.Header+"\r\n")
-	}
-	if m.Key != "" {
-		args = append(args, "-cenc_decryption_key", m.Key)
-	}
-	return args
-}
-
-func ffmpegPlay(ctx context.Context, m Media, dir string) error {
-	args := append(ffmpegInput(m), "-i", m.URL, "-t", playSeconds, "-map", "0:v:0", "-vf", "fps=1:start_time=0:round=up", filepath.Join(dir, "%05d.png"),
-		"-t", playSeconds, "-map", "0:a:0", filepath.Join(dir, "sound.wav"), "-t", playSeconds, "-map", "0:a:1", filepath.Join(dir, "second.wav"))
-	_, err := command(ctx, dir, "ffmpeg", args...)
-	return err
-}
-
-func ffmpegPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := append(ffmpegInput(m), "-i", m.URL, "-ss", fmt.Sprintf("%.3f", at.Seconds()), "-map", "0:v:0", "-frames:v", "1", filepath.Join(dir, "1.png"))
-	_, err := command(ctx, dir, "ffmpeg", args...)
-	return err
-}
-
-func mpvArgs(m Media, dir string) []string {
-	args := []string{
-		"--no-config", "--msg-level=all=error", "--no-terminal", "--vo=image", "--vo-image-format=png", "--vo-image-outdir=" + dir,
-		"--hwdec=no", "--sid=no", "--hls-bitrate=max", "--untimed",
-	}
-	if m.Header != "" {
-		args = append(args, "--http-header-fields="+m.Header)
-	}
-	if m.Key != "" {
-		args = append(args, "--demuxer-lavf-o=cenc_decryption_key="+m.Key)
-	}
-	return args
-}
-
-func mpvPlay(ctx context.Context, m Media, dir string) error {
-	args := append(mpvArgs(m, dir), "--vf=fps=1:start_time=0:round=up", "--end="+playSeconds, "--ao=pcm", "--ao-pcm-file="+filepath.Join(dir, "sound.wav"), m.URL)
-	if _, err := command(ctx, dir, "mpv", args...); err != nil {
-		return err
-	}
-	args = append(mpvArgs(m, dir), "--vid=no", "--aid=2", "--end="+playSeconds, "--ao=pcm", "--ao-pcm-file="+filepath.Join(dir, "second.wav"), m.URL)
-	_, err := command(ctx, dir, "mpv", args...)
-	return err
-}
-
-// mpvPicture lets the demuxer go well before the time: that of HLS stops at the
-// first key picture after what it is asked for (mpv issue 2269).
-func mpvPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := append(mpvArgs(m, dir), "--no-audio", "--hr-seek=yes", "--hr-seek-demuxer-offset=10", fmt.Sprintf("--start=%.3f", at.Seconds()), "--frames=1", m.URL)
-	_, err := command(ctx, dir, "mpv", args...)
-	return err
-}
-
-// vlcPlay plays in real time, for VLC shows pictures only so; its scene filter
-// writes one of 25.
-func vlcPlay(ctx context.Context, m Media, dir string) error {
-	_, err := command(ctx, dir, "vlc", "-I", "dummy", "--no-video-title-show", "--vout=dummy", "--aout=afile", "--audiofile-file="+filepath.Join(dir, "sound.wav"),
-		"--video-filter=scene", "--scene-format=png", "--scene-ratio=25", "--scene-prefix=s", "--scene-path="+dir, "--no-sout-all",
-		"--adaptive-logic=highest", "--run-time=9", m.URL, "vlc://quit")
-	return err
-}
-
-func gstPlay(ctx context.Context, m Media, dir string) error {
-	_, err := command(ctx, dir, "timeout", "60", "gst-launch-1.0", "-q", "playbin", "uri="+m.URL,
-		"video-sink=videoconvert ! videorate skip-to-first=true ! video/x-raw,framerate=1/1 ! pngenc ! multifilesink location="+filepath.Join(dir, "%05d.png"),
-		"audio-sink=audioconvert ! wavenc ! filesink location="+filepath.Join(dir, "sound.wav"))
-	return err
 }
