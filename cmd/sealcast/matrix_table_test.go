@@ -96,6 +96,9 @@ type matrixPlayer struct {
 	// noHeader: it cannot send the token as a header, and gets it in the address
 	// wherever one is needed.
 	noHeader bool
+	// garbles: without a key it decodes encrypted samples as they are, and
+	// shows grey.
+	garbles bool
 	// noSeek says why an output plays, but cannot be sought in; nil: it can.
 	noSeek func(o matrixOutput) string
 }
@@ -175,8 +178,11 @@ var matrixPlayers = []matrixPlayer{
 		return noHEVC(o)
 	}},
 	{name: "ffmpeg", cannot: noLibav},
-	{name: "mpv", cannot: noLibav, noSeek: func(o matrixOutput) string {
+	{name: "mpv", cannot: noLibav, garbles: true, noSeek: func(o matrixOutput) string {
 		if strings.HasSuffix(o.path, ".m3u8") && !strings.HasPrefix(o.path, "ts/") {
+			if o.samples() && !o.byPath {
+				return "plays, but does not seek, as in other HLS of fMP4, and with a wrong token it shows grey and gives no error"
+			}
 			return "plays, but does not seek: FFmpeg 5.1 cannot in HLS of fMP4 (mpv issues 13211 and 15184), not even in what it has made itself"
 		}
 		return ""

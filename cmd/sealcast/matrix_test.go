@@ -292,7 +292,13 @@ func (m *matrix) toolCell(ctx context.Context, o matrixOutput, p matrixPlayer, t
 	}
 	asking, stop := context.WithTimeout(ctx, 30*time.Second)
 	defer stop()
-	return tool.Refuses(asking, m.refused(o, p), dir+"-refused")
+	shown, err := tool.Refused(asking, m.refused(o, p), dir+"-refused")
+	for _, img := range shown {
+		if !p.garbles || !o.samples() || m.somewhere(m.files[o.title], img, 0, true) {
+			return fmt.Errorf("%d pictures with a wrong token", len(shown))
+		}
+	}
+	return err
 }
 
 // media is what a tool is given: the token, and for DASH the key itself, which

@@ -156,23 +156,24 @@ func (t Tool) Play(ctx context.Context, m Media, dir string, times []time.Durati
 	return p, nil
 }
 
-// Refuses wants an error of the tool, and no picture.
-func (t Tool) Refuses(ctx context.Context, m Media, dir string) error {
+// Refused plays with a wrong token and returns the pictures that were shown all
+// the same; an error when the tool hangs or, without a picture, says nothing.
+func (t Tool) Refused(ctx context.Context, m Media, dir string) ([]image.Image, error) {
 	if err := folder(dir); err != nil {
-		return err
+		return nil, err
 	}
 	said, err := t.play(ctx, m, dir)
 	if ctx.Err() != nil {
-		return errors.New("it hangs with a wrong token")
+		return nil, errors.New("it hangs with a wrong token")
 	}
-	found, _ := filepath.Glob(filepath.Join(dir, "*.png"))
-	if len(found) > 0 {
-		return fmt.Errorf("%d pictures with a wrong token", len(found))
+	found, readErr := pictures(dir)
+	if readErr != nil {
+		return nil, readErr
 	}
-	if err == nil && !regexp.MustCompile(`(?i)error|fail|refused|cannot|unable`).MatchString(said) {
-		return fmt.Errorf("says nothing about a wrong token: %.200q", said)
+	if err == nil && len(found) == 0 && !regexp.MustCompile(`(?i)error|fail|refused|cannot|unable`).MatchString(said) {
+		return nil, fmt.Errorf("says nothing about a wrong token: %.200q", said)
 	}
-	return nil
+	return found, nil
 }
 
 func folder(dir string) error {
