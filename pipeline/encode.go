@@ -101,6 +101,7 @@ func filterGraph(src *Source, p Plan) string {
 	// that every rendition begins at zero.
 	fmt.Fprintf(&g, "fps=fps=%s:start_time=0,", p.Rate)
 	g.WriteString(clipPictures(src, p))
+	g.WriteString(stillAfter(src))
 	halved := false
 	for n, same := range sizes {
 		v := p.Video[same[0]]

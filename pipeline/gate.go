@@ -287,7 +287,7 @@ func (g *gate) checkDurations() error {
 		return err
 	}
 	for _, r := range g.rs {
-		what, due := "of pictures ", g.src.Video.Duration
+		what, due := "of pictures ", g.src.Video.Duration+g.src.still()
 		if r.Audio != nil {
 			what, due = fmt.Sprintf("of sound (stream %d) ", r.Audio.Stream), g.src.audioDuration(r.Audio.Stream)
 		}

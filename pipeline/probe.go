@@ -39,6 +39,7 @@ type VideoSource struct {
 	Width, Height int      // as coded
 	SAR           Rational // sample aspect ratio; 1/1 when unknown
 	Rotation      int      // degrees, 0, 90, 180 or 270
+	Transformed   bool     // a display matrix turns, mirrors or scales it
 	BaseRate      Rational // r_frame_rate
 	AvgRate       Rational // avg_frame_rate
 	Interlaced    bool
@@ -290,6 +291,7 @@ type probeStream struct {
 	} `json:"disposition"`
 	Tags         map[string]string `json:"tags"`
 	SideDataList []struct {
+		Type     string  `json:"side_data_type"`
 		Rotation float64 `json:"rotation"`
 	} `json:"side_data_list"`
 }
@@ -364,6 +366,7 @@ func videoFacts(s *probeStream, c probeFormat) VideoSource {
 	}
 	rotation := 0.0
 	for _, side := range s.SideDataList {
+		v.Transformed = v.Transformed || side.Type == "Display Matrix"
 		if side.Rotation != 0 {
 			rotation = side.Rotation
 		}

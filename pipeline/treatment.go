@@ -139,18 +139,41 @@ func soundFilter(src *Source, p Plan, t AudioPlan) string {
 	return f + silenceAfter(src, t)
 }
 
-// silenceFrom is how much earlier than the pictures sound may end.
-const silenceFrom = 2 * time.Second
+// apart is how much earlier than the other one sound or pictures may end: players
+// of DASH stop at the end of the period.
+const apart = 300 * time.Millisecond
 
 // silenceAfter lets silence follow a track that ends early, as far as the source
 // says: renditions that play together last as long as each other, to a segment
 // (RFC 8216bis, 6.2.4).
 func silenceAfter(src *Source, t AudioPlan) string {
-	ends := src.audioDuration(t.Stream)
-	if src.pictureless() || ends <= 0 || src.pictures()-ends <= silenceFrom {
+	ends, film := src.audioDuration(t.Stream), src.pictures()+src.still()
+	if src.pictureless() || ends <= 0 || film-ends <= apart {
 		return ""
 	}
-	return fmt.Sprintf(",apad=whole_dur=%.3f", src.pictures().Seconds())
+	return fmt.Sprintf(",apad=whole_dur=%.3f", film.Seconds())
+}
+
+// still is for how long the last picture stands because sound goes on, as far as
+// the source says: at most as long as the pictures, for damaged sources promise
+// days of sound.
+func (s *Source) still() time.Duration {
+	longest := time.Duration(0)
+	for _, a := range s.Audio {
+		longest = max(longest, a.Duration)
+	}
+	if after := min(longest, s.Duration) - s.Video.Duration; after > apart && after <= s.Video.Duration {
+		return after
+	}
+	return 0
+}
+
+// stillAfter lets the last picture stand.
+func stillAfter(src *Source) string {
+	if src.still() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("tpad=stop_mode=clone:stop_duration=%.3f,", src.still().Seconds())
 }
 
 // watermarkFilter lays input 1 over the pad in and names the result out.
