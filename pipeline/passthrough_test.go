@@ -236,6 +236,18 @@ func TestPassthroughAndHalvedRungs(t *testing.T) {
 	}
 }
 
+// A small source of many pictures is copied whole, whatever its rung would get.
+func TestPassthroughOfAHalvedTop(t *testing.T) {
+	plan, err := pipeline.NewPlan(source(320, 240, pipeline.Rational{Num: 50, Den: 1}), pipeline.DefaultOptions())
+	if err != nil || !plan.Video[0].Halved {
+		t.Fatalf("%+v, %v", plan.Video, err)
+	}
+	got, why := pipeline.CopyTop(plan, 500, 0, 100, 200, 300, 400)
+	if top := got.Video[0]; why != "" || !top.Copied || top.Halved || top.Rate.String() != "50/1" {
+		t.Errorf("the copied rung is planned at %s (halved: %v), refused because %q", top.Rate, top.Halved, why)
+	}
+}
+
 // A key period may not become longer than it was asked for.
 func TestPassthroughAndKeyPeriods(t *testing.T) {
 	l := newLab(t)

@@ -50,6 +50,7 @@ type VideoSource struct {
 	FullRange     bool
 	BitRate       int64         // bit/s; 0: the container does not say
 	Transfer      string        // transfer characteristics, as ffmpeg names them
+	Gap           time.Duration // from the start of the container to the first picture
 	Duration      time.Duration // with the gap before it; 0: the container does not say
 }
 
@@ -373,6 +374,7 @@ func videoFacts(s *probeStream, c probeFormat) VideoSource {
 	}
 	// ffmpeg rotates by right angles only when it applies a display matrix so.
 	v.Rotation = ((int(math.Round(rotation/90))*90)%360 + 360) % 360
+	v.Gap = max(0, seconds(s.StartTime)-seconds(c.StartTime))
 	v.Duration = s.end(c)
 	// An AVI that was cut keeps the number of its frames; the duration is
 	// reckoned from what is left.

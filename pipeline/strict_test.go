@@ -98,7 +98,8 @@ func (o *outlet) licence(w http.ResponseWriter, r *http.Request, hash string) {
 func (o *outlet) allowed(w http.ResponseWriter, r *http.Request, hash string, key cenc.ContentKey) bool {
 	w.Header().Set("Cache-Control", "no-store")
 	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	status, code := 0, ""
+	var status int
+	var code string
 	switch {
 	case !bearer:
 		status, code = http.StatusUnauthorized, "token_required"

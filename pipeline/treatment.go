@@ -132,11 +132,40 @@ func clipSound(src *Source, p Plan) string {
 
 // soundFilter brings a track to its clip and its gain; stereo comes before loudness.
 func soundFilter(src *Source, p Plan, t AudioPlan) string {
-	f := "aresample=async=1:first_pts=0" + clipSound(src, p)
+	f := moved("asetpts", p.offGrid(src)) + "aresample=async=1:first_pts=0" + clipSound(src, p)
 	if p.Loudness {
 		f += fmt.Sprintf(",%s,volume=%.2fdB", t.layout(), t.GainDB)
 	}
 	return f + silenceAfter(src, t)
+}
+
+// offGrid is how many seconds pictures and sound are late, that the first picture
+// is on the grid of the output's rate: else all of them are off by up to half a
+// picture, and the sound is not. Matroska's pictures are, for its clock begins
+// with the encoder's priming of the sound, a frame of 1,024 samples: that much is
+// cut; what would be more is made up for by waiting when that is less.
+func (p Plan) offGrid(src *Source) float64 {
+	if src.pictureless() || p.Rate.Float() == 0 {
+		return 0
+	}
+	const priming, exact = 0.025, 0.001
+	frame := 1 / p.Rate.Float()
+	late := math.Mod(src.Video.Gap.Seconds(), frame)
+	if late > priming && late > frame/2 {
+		late -= frame
+	}
+	if math.Abs(late) < exact {
+		return 0
+	}
+	return late
+}
+
+// moved takes seconds off all time stamps.
+func moved(filter string, seconds float64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s=PTS%+.6f/TB,", filter, -seconds)
 }
 
 // apart is how much earlier than the other one sound or pictures may end: players

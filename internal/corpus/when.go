@@ -24,6 +24,7 @@ func timeCases() []oddCase {
 	long := sound("1.4", "0.6", "1.0") + " "
 	return []oddCase{
 		{"12 frames a second", "o.mp4", picture("160x90", "12", "1", "0.25", "0.5") + " " + sound("1", "0.25", "0.5") + " " + x264aac, 12, 1, nil},
+		{"23.976 frames a second in Matroska", "o.mkv", picture("160x90", "24000/1001", "1", "0.208542", "0.625625") + " " + sound("1", "0.208542", "0.625625") + " " + x264aac, 24, 1, nil},
 		{"50 frames a second", "o.mp4", shot("160x90", "50") + x264aac, 0, 1, nil},
 		{"120 fps", "o.mp4", shot("160x90", "120") + x264aac, 30, 1, nil},
 		{"1000 frames a second", "o.mkv", picture("64x64", "1000", "0.4", "0.1", "0.3") + " " + sound("0.4", "0.1", "0.3") + " -c:v mpeg4 -c:a aac", 0, 1, nil},
