@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // Passthrough says whether a source's own pictures may be a rendition.
@@ -34,6 +35,8 @@ func (p Plan) refuseCopy(src *Source) string {
 		return "a clip or a watermark needs an encode"
 	case top.Codec != CodecH264:
 		return "h264 was not asked for"
+	case v.Gap >= time.Millisecond:
+		return "it does not begin at the start of the sound"
 	case src.still() > 0:
 		return fmt.Sprintf("its sound goes on for %.1f s after its pictures", src.still().Seconds())
 	case src.Damaged:

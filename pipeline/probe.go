@@ -78,6 +78,7 @@ type AudioSource struct {
 	Channels, SampleRate int
 	Language, Title      string
 	Default              bool
+	Start                time.Duration // by the container's clock
 	Duration             time.Duration // with the gap before it; 0: the container does not say
 	Heard                bool          // it has packets in the first two seconds
 }
@@ -319,7 +320,7 @@ func parseStreams(doc []byte) (src *Source, video *probeStream, format probeForm
 			src.Audio = append(src.Audio, AudioSource{
 				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
 				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
-				Default: s.Disposition.Default == 1, Duration: s.end(p.Format), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
+				Default: s.Disposition.Default == 1, Start: seconds(s.StartTime), Duration: s.end(p.Format), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
 			})
 		}
 	}
@@ -344,8 +345,25 @@ func parseProbe(doc []byte) (*Source, error) {
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
 	src.Video = videoFacts(video, format)
+	src.Video.Gap = max(0, seconds(video.StartTime)-src.begins(video, format))
 	src.Duration = src.usedDuration(seconds(format.Duration))
 	return src, nil
+}
+
+// begins is the time that ffmpeg takes for zero: where the container begins, and of
+// a container whose clock may jump, the first of the streams that are used
+// (ffmpeg's correct_input_start_times).
+func (s *Source) begins(video *probeStream, c probeFormat) time.Duration {
+	if c.Name != "mpegts" && c.Name != "mpeg" && c.Name != "ogg" {
+		return seconds(c.StartTime)
+	}
+	first := seconds(video.StartTime)
+	for _, a := range s.Audio {
+		if a.Heard {
+			first = min(first, a.Start)
+		}
+	}
+	return first
 }
 
 func videoFacts(s *probeStream, c probeFormat) VideoSource {
@@ -374,7 +392,6 @@ func videoFacts(s *probeStream, c probeFormat) VideoSource {
 	}
 	// ffmpeg rotates by right angles only when it applies a display matrix so.
 	v.Rotation = ((int(math.Round(rotation/90))*90)%360 + 360) % 360
-	v.Gap = max(0, seconds(s.StartTime)-seconds(c.StartTime))
 	v.Duration = s.end(c)
 	// An AVI that was cut keeps the number of its frames; the duration is
 	// reckoned from what is left.
