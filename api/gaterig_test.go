@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,19 @@ func newGateRig(t testing.TB, pool *pgxpool.Pool, change ...func(*Config)) *gate
 	}
 	r := newRig(t, append([]func(*Config){func(cfg *Config) { cfg.Gate, cfg.Admin = gate, gate }}, change...)...)
 	return &gateRig{rig: r, gate: gate, pool: pool}
+}
+
+// twoNodes are two APIs on one database. Nobody tells the second one what happens
+// at the first.
+func twoNodes(t *testing.T) (one, other *gateRig) {
+	t.Helper()
+	pool := accessDatabase(t)
+	one, other = newGateRig(t, pool), newGateRig(t, pool)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var nodes sync.WaitGroup
+	nodes.Go(func() { _ = other.gate.Run(ctx) })
+	t.Cleanup(func() { stop(); nodes.Wait() })
+	return one, other
 }
 
 // call makes a request with an API key and reads the answer into a map.

@@ -1,11 +1,9 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,13 +14,7 @@ import (
 // nobody tells; all five levels.
 func TestTwoNodes(t *testing.T) {
 	t.Parallel()
-	pool := accessDatabase(t)
-	a, b := newGateRig(t, pool), newGateRig(t, pool)
-	ctx, stop := context.WithCancel(t.Context())
-	var nodes sync.WaitGroup
-	nodes.Go(func() { _ = b.gate.Run(ctx) })
-	defer nodes.Wait()
-	defer stop()
+	a, b := twoNodes(t)
 	a.admin("POST", "/api/playback-keys", map[string]any{"hash": hashA, "id": "film-1"}, 201)
 	s := a.newSigner(map[string]any{"kid": "app"})
 	fresh := func(c token.Claims) string {

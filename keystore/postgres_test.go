@@ -45,27 +45,10 @@ func open(t testing.TB, pool *pgxpool.Pool, keys *keystore.Keyring) *keystore.Po
 	return s
 }
 
-// keyring has versions whose KEKs are known by one byte; the first is primary.
-func keyring(t testing.TB, versions ...int) *keystore.Keyring {
-	t.Helper()
-	keks := map[int][]byte{}
-	for _, v := range versions {
-		keks[v] = kek(byte(v))
-	}
-	keys, err := keystore.NewKeyring(versions[0], keks)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
-
-func kek(b byte) []byte {
-	bytes := make([]byte, keystore.KEKSize)
-	for i := range bytes {
-		bytes[i] = b
-	}
-	return bytes
-}
+var (
+	keyring = keystoretest.Keyring
+	kek     = keystoretest.KEK
+)
 
 const hash = "00000000000000000000000000000000000000000000000000000000000000ab"
 
