@@ -1,13 +1,11 @@
 package keystore_test
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
@@ -15,16 +13,7 @@ import (
 	"github.com/sealcast/sealcast/keystore/keystoretest"
 )
 
-func TestMain(m *testing.M) {
-	code := localstacktest.Run(m)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(localstacktest.RunWhole(m)) }
 
 func TestPostgresIsAStore(t *testing.T) {
 	keystoretest.Run(t, func(t *testing.T) keystoretest.Harness {
