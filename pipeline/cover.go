@@ -51,7 +51,9 @@ func (c Cover) InClip(clip *Clip) Part {
 // maxPartTime is the length of the longest source, in seconds.
 const maxPartTime = 48 * 3600
 
-func (c Cover) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Facts, error) {
+func (c Cover) maker() maker { return maker{ofSource: c.make} }
+
+func (c Cover) make(ctx context.Context, a *attempt, src *Source) (Facts, error) {
 	picture, at, err := c.choose(ctx, a, src)
 	if err != nil {
 		return nil, err

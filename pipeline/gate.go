@@ -295,11 +295,14 @@ func (g *gate) checkDurations() error {
 		return err
 	}
 	for _, r := range g.rs {
-		what, due := "of pictures ", g.src.Video.Duration
+		what, due, got := "of pictures ", g.src.Video.Duration, r.Facts.seconds()
 		if r.Audio != nil {
 			what, due = fmt.Sprintf("of sound (stream %d) ", r.Audio.Stream), g.src.audioDuration(r.Audio.Stream)
+			if silence := g.src.silence(r.Audio.Stream); got < g.src.pictures().Seconds()-0.1 { // all of the silence did not do
+				got -= silence.Seconds()
+			}
 		}
-		if err := ends(what, due.Seconds(), r.Facts.seconds()); err != nil {
+		if err := ends(what, due.Seconds(), got); err != nil {
 			return err
 		}
 	}

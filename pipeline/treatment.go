@@ -142,15 +142,27 @@ func soundFilter(src *Source, p Plan, t AudioPlan) string {
 // silenceFrom is how much earlier than the pictures sound may end.
 const silenceFrom = 2 * time.Second
 
-// silenceAfter lets silence follow a track that ends early, as far as the source
-// says: renditions that play together last as long as each other, to a segment
-// (RFC 8216bis, 6.2.4).
+// silenceAfter lets silence follow a track that ends early, to the end of the
+// pictures: renditions that play together last as long as each other, to a
+// segment (RFC 8216bis, 6.2.4).
 func silenceAfter(src *Source, t AudioPlan) string {
-	ends := src.audioDuration(t.Stream)
-	if src.pictureless() || ends <= 0 || src.pictures()-ends <= silenceFrom {
+	silence := src.silence(t.Stream)
+	if silence <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(",apad=whole_dur=%.3f", src.pictures().Seconds())
+	return fmt.Sprintf(",apad=pad_dur=%.3f,atrim=end=%.3f", silence.Seconds(), src.pictures().Seconds())
+}
+
+// silence is how much of it may follow a track: what the source says that the
+// track is shorter than the pictures, and as much as it may be off. No more, so
+// that sound which is cut off is missed (checkDurations). 0: none follows.
+func (s *Source) silence(stream int) time.Duration {
+	ends := s.audioDuration(stream)
+	missing := s.pictures() - ends
+	if s.pictureless() || ends <= 0 || missing <= silenceFrom {
+		return 0
+	}
+	return missing + time.Duration(tolerance(ends.Seconds())*float64(time.Second))
 }
 
 // watermarkFilter lays input 1 over the pad in and names the result out.
