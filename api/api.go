@@ -105,7 +105,8 @@ type JobService interface {
 // Publications looks published generations up. Nothing there is ErrNotFound.
 type Publications interface {
 	Entry(ctx context.Context, hash string) (Entry, error)
-	Object(ctx context.Context, hash, prefix, name string) (Object, error)
+	// Object gives the first of the names that is there, by one look.
+	Object(ctx context.Context, hash, prefix string, names ...string) (Object, error)
 	// PartObject finds an object of the current parts by its name alone and
 	// gives its prefix.
 	PartObject(ctx context.Context, hash, name string) (prefix string, err error)

@@ -168,17 +168,14 @@ func (d *delivery) serveMaster(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	for _, d.name = range mostPlayable(entry.Encrypted) {
-		obj, err := d.object(r, d.grant.Hash, entry.Prefix, d.name)
-		if isNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return d.serveObject(w, r, entry.Prefix, obj)
+	// One look: while a running attempt begins to show its outputs, the best one
+	// must not be missed by the first look and the next one found by the second.
+	obj, err := d.object(r, d.grant.Hash, entry.Prefix, mostPlayable(entry.Encrypted)...)
+	if err != nil {
+		return err
 	}
-	return notFound()
+	d.name = obj.Name
+	return d.serveObject(w, r, entry.Prefix, obj)
 }
 
 // serveNamed serves an entry document, or what else has a name of its own.
@@ -247,7 +244,7 @@ func (d *delivery) serveObject(w http.ResponseWriter, r *http.Request, prefix st
 		if err != nil {
 			return err
 		}
-		if body, err = entry.addTracksAt(body, d.name, c.root()+c.child); err != nil {
+		if body, err = entry.addTracks(body, d.name, c.root()+c.child, c.gate); err != nil {
 			return internalError(fmt.Errorf("name the text tracks of %s in %s: %w", d.grant.Hash, d.name, err))
 		}
 	}

@@ -77,3 +77,26 @@ func TestEarlyMedia(t *testing.T) {
 		t.Errorf("of a private title: %d", a.StatusCode)
 	}
 }
+
+// The outputs of a running attempt come together: who asks while they come gets
+// nothing yet, or what everybody gets from then on, never another output's.
+func TestEarlyMasterIsOne(t *testing.T) {
+	rig, _ := newDeliveryRig(t)
+	show := func(names ...string) {
+		for _, name := range names {
+			rig.pubs.add(rig.store, hashA, name, kindHLS, []byte("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"+name+"/index.m3u8\n"), true)
+		}
+	}
+	rig.pubs.mu.Lock()
+	for key := range rig.pubs.objects {
+		delete(rig.pubs.objects, key)
+	}
+	rig.pubs.looked = func() { show("ts/master.m3u8", "master.m3u8", "cmaf-aes128/master.m3u8") }
+	rig.pubs.mu.Unlock()
+	for _, want := range []int{http.StatusNotFound, http.StatusOK} {
+		a := rig.do("GET", "/v1/p/"+pkPublic+"/master.m3u8", "")
+		if a.StatusCode != want || want == http.StatusOK && !strings.Contains(string(a.body), "/ts/") {
+			t.Errorf("%d, want %d and the playlist of ts\n%s", a.StatusCode, want, a.body)
+		}
+	}
+}

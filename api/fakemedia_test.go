@@ -19,6 +19,7 @@ type fakePublications struct {
 	objects map[string]Object // by object key
 	err     error
 	lookups int
+	looked  func() // after a look for an object, with mu held; nil: nothing
 }
 
 // fakeObjects is an object store in memory.
@@ -103,18 +104,22 @@ func (f *fakePublications) PartObject(_ context.Context, hash, name string) (str
 	return "", ErrNotFound
 }
 
-func (f *fakePublications) Object(_ context.Context, hash, prefix, name string) (Object, error) {
+func (f *fakePublications) Object(_ context.Context, hash, prefix string, names ...string) (Object, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lookups++
 	if f.err != nil {
 		return Object{}, f.err
 	}
-	o, ok := f.objects[objectKey(hash, prefix, name)]
-	if !ok {
-		return o, ErrNotFound
+	if f.looked != nil {
+		defer f.looked()
 	}
-	return o, nil
+	for _, name := range names {
+		if o, ok := f.objects[objectKey(hash, prefix, name)]; ok {
+			return o, nil
+		}
+	}
+	return Object{}, ErrNotFound
 }
 
 func (f *fakeObjects) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {

@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	leaseTime  = 100 * time.Millisecond // how long an answer of Redis is good for
-	leaseShare = 8                      // what part of what was left a process may grant
-	debtTime   = time.Minute            // after it every limit is full again, with or without the debt
+	leaseTime  = time.Second // how long an answer of Redis is good for
+	leaseShare = 8           // what part of what was left a process may grant
+	debtTime   = time.Minute // after it every limit is full again, with or without the debt
 )
 
 // leases let a process grant some events of a key without asking Redis for each.
 // After an answer that leaves r events of the key, the process may grant r/8 of
-// them, rounded down, within 100 ms; with its next question it pays for those it
+// them, rounded down, within a second; with its next question it pays for those it
 // has granted. So a limit of which fewer than eight events are left is exact,
-// and so is every limit for who asks less than ten times a second.
+// and so is every limit for who asks less than once a second.
 //
 // A process never grants more than it knew to be left. P processes that burst on
 // one key at the same moment can let at most P/8 of its limit through beyond

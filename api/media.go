@@ -115,7 +115,7 @@ func (s *server) getEntry(w http.ResponseWriter, r *http.Request, hash, name str
 	}
 	c := content{
 		contentType: doc.contentType, cacheControl: entryControl,
-		etag: etag(sha256.Sum256(fmt.Appendf(nil, "rebase 1 %s %x%s", entry.Prefix, obj.SHA256, entry.tracksTag()))),
+		etag: etag(sha256.Sum256(fmt.Appendf(nil, "rebase 2 %s %x%s", entry.Prefix, obj.SHA256, entry.tracksTag()))),
 	}
 	if answered, err := answerConditional(w, r, c); answered || err != nil {
 		return err
@@ -128,7 +128,7 @@ func (s *server) getEntry(w http.ResponseWriter, r *http.Request, hash, name str
 	if err != nil {
 		return internalError(fmt.Errorf("rebase %s of %s: %w", name, hash, err))
 	}
-	if body, err = entry.addTracks(body, name); err != nil {
+	if body, err = entry.addTracks(body, name, strings.Repeat("../", strings.Count(name, "/")), "/stream/"+hash+"/"); err != nil {
 		return internalError(fmt.Errorf("name the text tracks of %s in %s: %w", hash, name, err))
 	}
 	c.size = int64(len(body))
@@ -229,10 +229,10 @@ func (s *server) publicEntry(r *http.Request, hash string) (Entry, error) {
 	return entry, err
 }
 
-func (s *server) object(r *http.Request, hash, prefix, name string) (Object, error) {
+func (s *server) object(r *http.Request, hash, prefix string, names ...string) (Object, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
 	defer cancel()
-	obj, err := s.Publications.Object(ctx, hash, prefix, name)
+	obj, err := s.Publications.Object(ctx, hash, prefix, names...)
 	return obj, s.lookupError(r, err, notFound())
 }
 

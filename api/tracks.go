@@ -89,22 +89,19 @@ func (e Entry) tracksTag() string {
 }
 
 // addTracks names an entry's text tracks in one of its entry documents, which
-// was rebased.
-func (e Entry) addTracks(doc []byte, name string) ([]byte, error) {
-	return e.addTracksAt(doc, name, strings.Repeat("../", strings.Count(name, "/")))
-}
-
-// addTracksAt does so in a document from which up leads to the folder that has
-// the prefixes in it; from a manifest it is one up, by its BaseURL.
-func (e Entry) addTracksAt(doc []byte, name, up string) ([]byte, error) {
+// was rebased. The folder has the prefixes in it: up leads there from a
+// playlist, folder is its absolute path. A manifest gets that one: FFmpeg 5.1
+// forgets the manifest's own BaseURL when a representation has one that is not
+// absolute, and then plays nothing of the film.
+func (e Entry) addTracks(doc []byte, name, up, folder string) ([]byte, error) {
 	tracks, err := e.tracks()
 	if err != nil || len(tracks) == 0 {
 		return doc, err
 	}
 	file, add := texttrack.FMP4Name, texttrack.AddToMaster
 	switch {
-	case strings.HasSuffix(name, ".mpd"): // whose BaseURL is the prefix
-		up = "../"
+	case strings.HasSuffix(name, ".mpd"):
+		up = folder
 		file, add = texttrack.WholeName, texttrack.AddToManifest
 	case strings.HasPrefix(name, "ts/"):
 		file = texttrack.TSName

@@ -83,20 +83,20 @@ func TestTracksInManifest(t *testing.T) {
 	rig := newRig(t)
 	rig.subtitled(hashC)
 	e.Parts = rig.pubs.entries[hashC].Parts
-	doc, err := e.addTracks([]byte("<MPD><BaseURL>x/</BaseURL>\n<Period>\n</Period>\n</MPD>\n"), "manifest.mpd")
+	doc, err := e.addTracks([]byte("<MPD><BaseURL>x/</BaseURL>\n<Period>\n</Period>\n</MPD>\n"), "manifest.mpd", "", "/v1/p/x/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
 		`<AdaptationSet contentType="text" mimeType="text/vtt" lang="en">`,
-		"<BaseURL>../9899aabbccddeeff-1/text/en/whole.vtt</BaseURL>", "<BaseURL>../8899aabbccddeeff-2/text/de/whole.vtt</BaseURL>",
+		"<BaseURL>/v1/p/x/9899aabbccddeeff-1/text/en/whole.vtt</BaseURL>", "<BaseURL>/v1/p/x/8899aabbccddeeff-2/text/de/whole.vtt</BaseURL>",
 	} {
 		if !strings.Contains(string(doc), line) {
 			t.Errorf("no %s in\n%s", line, doc)
 		}
 	}
 	e.Parts[1].Facts = json.RawMessage(`{"tracks":[{"id":"x","dir":"../.."}]}`)
-	if _, err := e.addTracks([]byte("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nx\n"), "master.m3u8"); err == nil {
+	if _, err := e.addTracks([]byte("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nx\n"), "master.m3u8", "", "/v1/p/x/"); err == nil {
 		t.Error("facts that lead out of the part are taken")
 	}
 }

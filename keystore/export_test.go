@@ -1,4 +1,12 @@
 package keystore
 
+import "time"
+
 // QueryServed is the query of reader.
 const QueryServed = queryServed
+
+// Remember lets Served remember rows for so long, in place of a second.
+func (p *Postgres) Remember(keep time.Duration) { p.remembered.keep = keep }
+
+// Hear lets the store remember without a connection.
+func (p *Postgres) Hear() { p.remembered.forget(true) }

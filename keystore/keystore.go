@@ -68,7 +68,8 @@ type Store interface {
 	// Served gives what viewers may have: an active or retiring key of the
 	// asset, or a pending one whose attempt shows what it has made while it
 	// runs; the one named by kid or, when kid is nil, the default one. A KID
-	// of another asset is ErrNotFound like one that does not exist.
+	// of another asset is ErrNotFound like one that does not exist. A store may
+	// give for a second what was so.
 	Served(ctx context.Context, hash string, kid *cenc.KID) (Key, error)
 
 	// Get gives a key in any state but shredded: for the verify gate, not

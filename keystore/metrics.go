@@ -36,6 +36,8 @@ type metrics struct {
 	unavailable *prometheus.CounterVec // operation
 	wraps       *prometheus.GaugeVec   // kek_version
 	revoked     prometheus.Counter
+	remembered  prometheus.Counter
+	deaf        prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -60,9 +62,18 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sealcast_keystore_revoked_total",
 			Help: "Content keys that this process has moved from retiring to revoked, their time being over.",
 		}),
+		remembered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sealcast_keystore_remembered_total",
+			Help: "Content keys for viewers that were opened from a row read less than a second before.",
+		}),
+		deaf: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sealcast_keystore_listener_failures_total",
+			Help: "Times that the connection that hears of changed keys was lost or could not be made; without it each key is read anew.",
+		}),
 	}
 	for _, err := range []error{
 		register(reg, &m.issues), register(reg, &m.unwraps), register(reg, &m.unavailable), register(reg, &m.wraps), register(reg, &m.revoked),
+		register(reg, &m.remembered), register(reg, &m.deaf),
 	} {
 		if err != nil {
 			return nil, fmt.Errorf("register keystore metrics: %w", err)

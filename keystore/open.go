@@ -60,7 +60,7 @@ func OpenReadOnly(ctx context.Context, pool *pgxpool.Pool, keys *Keyring) (*Post
 }
 
 func newPostgres(pool *pgxpool.Pool, m *metrics) *Postgres {
-	return &Postgres{pool: pool, reader: reader{pool: pool}, metrics: m}
+	return &Postgres{pool: pool, reader: reader{pool: pool}, remembered: remembered{keep: rememberFor}, metrics: m}
 }
 
 // Reload exchanges the keyring of a store that is in use, after the checks of

@@ -57,6 +57,31 @@ func busyPool(t *testing.T, dsn string) (pool *pgxpool.Pool, asked *queries, occ
 	}
 }
 
+// asking counts callers down that wait for their answer.
+type asking struct{ sync.WaitGroup }
+
+// caller is the context of one more caller. Served looks for its end when the
+// question is in the line, and not before. A caller that returns counts in any case.
+func (a *asking) caller(ctx context.Context) (_ context.Context, returned func()) {
+	a.Add(1)
+	once := sync.OnceFunc(a.Done)
+	return watched{ctx, once}, once
+}
+
+type watched struct {
+	context.Context
+	waited func()
+}
+
+// Deadline is one that Served need not shorten: it would make a context of its
+// own, which looks for the end of this one at once.
+func (w watched) Deadline() (time.Time, bool) { return time.Now().Add(time.Second), true }
+
+func (w watched) Done() <-chan struct{} {
+	w.waited()
+	return w.Context.Done()
+}
+
 // Callers that wait are answered together, each with its own key or its own
 // error: what is damaged, missing or another title's is nobody else's trouble.
 func TestServedInGroups(t *testing.T) {
@@ -74,7 +99,9 @@ func TestServedInGroups(t *testing.T) {
 		release := occupy()
 		asked.n.Store(0)
 		var callers sync.WaitGroup
+		var line asking
 		for i, key := range keys {
+			ctx, returned := line.caller(t.Context())
 			hash, kid := key.Hash, &key.KID
 			switch {
 			case i%3 == 0:
@@ -83,7 +110,8 @@ func TestServedInGroups(t *testing.T) {
 				hash = keys[i-1].Hash // the key is another title's
 			}
 			callers.Go(func() {
-				got, err := s.Served(t.Context(), hash, kid)
+				defer returned()
+				got, err := s.Served(ctx, hash, kid)
 				want := error(nil)
 				switch {
 				case i == 10:
@@ -96,7 +124,7 @@ func TestServedInGroups(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(50 * time.Millisecond) // until all callers wait: else there are more groups than there could be
+		line.Wait() // else there are more groups than there could be
 		release()
 		callers.Wait()
 		if n := asked.n.Load(); n < 2 || n > 20 {
@@ -116,22 +144,27 @@ func TestServedCallersLeaveAlone(t *testing.T) {
 	ctx, leave := context.WithCancelCause(t.Context())
 	gone := errors.New("the player was closed")
 	var leaving, staying sync.WaitGroup
+	var line asking
 	for i, key := range keys {
 		if i%2 == 0 {
+			ctx, returned := line.caller(ctx)
 			leaving.Go(func() {
+				defer returned()
 				if _, err := s.Served(ctx, key.Hash, nil); !errors.Is(err, gone) || errors.Is(err, keystore.ErrUnavailable) {
 					t.Errorf("who left: %v", err)
 				}
 			})
 			continue
 		}
+		ctx, returned := line.caller(t.Context())
 		staying.Go(func() {
-			if got, err := s.Served(t.Context(), key.Hash, nil); err != nil || got.KID != key.KID {
+			defer returned()
+			if got, err := s.Served(ctx, key.Hash, nil); err != nil || got.KID != key.KID {
 				t.Errorf("who stayed: %v", err)
 			}
 		})
 	}
-	time.Sleep(20 * time.Millisecond)
+	line.Wait()
 	leave(gone)
 	leaving.Wait()
 	release()

@@ -37,7 +37,8 @@ func (c Cover) Validate() error {
 	return c.Clip.check()
 }
 
-func (c Cover) clipped() *Clip { return c.Clip }
+// OwnClip implements Clippable.
+func (c Cover) OwnClip() *Clip { return c.Clip }
 
 // InClip implements Clippable.
 func (c Cover) InClip(clip *Clip) Part {
@@ -50,7 +51,9 @@ func (c Cover) InClip(clip *Clip) Part {
 // maxPartTime is the length of the longest source, in seconds.
 const maxPartTime = 48 * 3600
 
-func (c Cover) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Facts, error) {
+func (c Cover) maker() maker { return maker{ofSource: c.make} }
+
+func (c Cover) make(ctx context.Context, a *attempt, src *Source) (Facts, error) {
 	picture, at, err := c.choose(ctx, a, src)
 	if err != nil {
 		return nil, err

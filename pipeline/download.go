@@ -36,13 +36,9 @@ func (d Download) Validate() error {
 	return nil
 }
 
-// make implements Part: it is not called, for the source has no say.
-func (d Download) make(ctx context.Context, a *attempt, _ *Source, _ Plan) (Facts, error) {
-	return d.makeAlone(ctx, a, a.film)
-}
+func (d Download) maker() maker { return maker{alone: d.make} }
 
-// makeAlone implements sourceless.
-func (d Download) makeAlone(ctx context.Context, a *attempt, film Film) (Facts, error) {
+func (d Download) make(ctx context.Context, a *attempt, film Film) (Facts, error) {
 	named, err := a.filmDownloads(ctx, film)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +38,7 @@ type early struct {
 	tracks map[string]*earlyTrack // by output/track
 	said   map[string]earlyFacts  // by the rendition's name
 	keys   map[string][]byte      // by output: the beginning of a playlist, with the keys for sessions
-	begun  map[string]bool        // outputs whose multivariant playlist is shown
+	begun  bool                   // the multivariant playlists are shown
 }
 
 // earlyFacts are what the encoder says of a rendition in its first box.
@@ -65,7 +64,7 @@ func newEarly(a *attempt, plan Plan, rs []*rendition, abort func(error)) *early 
 	}
 	e := &early{
 		a: a, rs: rs, target: plan.earlyTarget(), abort: abort,
-		tracks: map[string]*earlyTrack{}, said: map[string]earlyFacts{}, keys: map[string][]byte{}, begun: map[string]bool{},
+		tracks: map[string]*earlyTrack{}, said: map[string]earlyFacts{}, keys: map[string][]byte{},
 	}
 	for _, output := range a.req.Options.Outputs {
 		for _, r := range carried(output, rs) {
@@ -88,10 +87,8 @@ func (e *early) describe(r *rendition) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.said[r.Name] = earlyFacts{r.Facts.Codec, r.Facts.Channels}
-	for _, output := range e.a.req.Options.Outputs {
-		if docs := e.begin(output); len(docs) > 0 {
-			e.a.req.Show(docs)
-		}
+	if docs := e.begin(); len(docs) > 0 {
+		e.a.req.Show(docs)
 	}
 }
 
@@ -152,7 +149,7 @@ func (e *early) advance(dir string, t *earlyTrack) {
 		delete(t.durable, number)
 		t.shown = number
 	}
-	if out = append(out, e.begin(t.output)...); len(out) > 0 {
+	if out = append(out, e.begin()...); len(out) > 0 {
 		e.a.req.Show(out)
 	}
 }
@@ -186,19 +183,30 @@ func earlyDocument(name string, body []byte, grows bool) EarlyObject {
 	return EarlyObject{Object: newObject(name, body), Body: body, Grows: grows}
 }
 
-// begin is an output's multivariant playlist, and the one for EME players, once
-// every rendition has something to play; nothing before and after that.
-func (e *early) begin(output string) (out []EarlyObject) {
-	rs := carried(output, e.rs)
-	if e.begun[output] || len(e.said) < len(e.rs) || slices.ContainsFunc(rs, func(r *rendition) bool {
-		return e.tracks[trackDir(output, r.Name)].shown == 0
-	}) {
+// begin is the multivariant playlists of all outputs, once every rendition of
+// every output has something to play; nothing before and after that. They come
+// together: which of them a player is given does not change while the job runs.
+func (e *early) begin() (out []EarlyObject) {
+	if e.begun || len(e.said) < len(e.rs) {
 		return nil
 	}
-	e.begun[output] = true
+	for _, t := range e.tracks {
+		if t.shown == 0 {
+			return nil
+		}
+	}
+	e.begun = true
+	for _, output := range e.a.req.Options.Outputs {
+		out = append(out, e.multivariant(output)...)
+	}
+	return out
+}
+
+// multivariant is an output's multivariant playlist, and the one for EME players.
+func (e *early) multivariant(output string) (out []EarlyObject) {
 	var variants []variant
 	var audio []alternative
-	for _, r := range rs {
+	for _, r := range carried(output, e.rs) {
 		uri := relativeTo(formats[output].master, trackDir(output, r.Name)+"/index.m3u8")
 		said := e.said[r.Name]
 		if r.Video != nil {

@@ -53,15 +53,17 @@ func (s *heldStore) has(key string) bool {
 
 // screen is what a viewer would see of an attempt.
 type screen struct {
-	t      *testing.T
-	store  *heldStore
-	prefix string
-	mu     sync.Mutex
-	docs   map[string][]byte
-	lines  map[string][]string // by folder
+	t       *testing.T
+	store   *heldStore
+	prefix  string
+	masters []string // of all outputs
+	mu      sync.Mutex
+	docs    map[string][]byte
+	lines   map[string][]string // by folder
 }
 
-// show wants every segment in the store, in order, before anything names it.
+// show wants every segment in the store, in order, before anything names it,
+// and the multivariant playlists of all outputs at once.
 func (s *screen) show(objects []pipeline.EarlyObject) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,6 +82,15 @@ func (s *screen) show(objects []pipeline.EarlyObject) {
 			s.lines[folder] = append(s.lines[folder], string(o.Lines))
 		}
 	}
+	there := 0
+	for _, name := range s.masters {
+		if s.docs[name] != nil {
+			there++
+		}
+	}
+	if there != 0 && there != len(s.masters) {
+		s.t.Errorf("%d of %d multivariant playlists are shown", there, len(s.masters))
+	}
 }
 
 func (s *screen) playlist(name string) string {
@@ -90,10 +101,10 @@ func (s *screen) playlist(name string) string {
 
 // shows reports whether every rendition shows so many segments and every
 // output its multivariant playlist.
-func (s *screen) shows(masters []string, folders, segments int) bool {
+func (s *screen) shows(folders, segments int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, name := range masters {
+	for _, name := range s.masters {
 		if s.docs[name] == nil {
 			return false
 		}
@@ -122,13 +133,15 @@ func TestEarlyPlay(t *testing.T) {
 		o.Outputs, o.SegmentSeconds, o.Passthrough = []string{"cmaf", "cmaf-aes128", "ts"}, 2, pipeline.PassthroughOff
 		o.KeyPeriodSeconds = 4
 	})
-	seen := &screen{t: t, store: held, prefix: pipeline.KeyPrefix(req.Hash, req.Prefix), docs: map[string][]byte{}, lines: map[string][]string{}}
+	seen := &screen{
+		t: t, store: held, prefix: pipeline.KeyPrefix(req.Hash, req.Prefix), docs: map[string][]byte{}, lines: map[string][]string{},
+		masters: []string{"master.m3u8", "eme.m3u8", "cmaf-aes128/master.m3u8", "ts/master.m3u8"},
+	}
 	req.Show = seen.show
 	ended := make(chan error, 1)
 	go func() { _, err := l.runner.Run(t.Context(), req); ended <- err }()
 
-	masters := []string{"master.m3u8", "eme.m3u8", "cmaf-aes128/master.m3u8", "ts/master.m3u8"}
-	for start := time.Now(); !seen.shows(masters, 9, 2); time.Sleep(10 * time.Millisecond) {
+	for start := time.Now(); !seen.shows(9, 2); time.Sleep(10 * time.Millisecond) {
 		select {
 		case err := <-ended:
 			t.Fatalf("the attempt ended: %v", err)

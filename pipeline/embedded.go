@@ -50,8 +50,9 @@ type LeftOut struct {
 	Reason   string `json:"reason"`
 }
 
-// make implements Part.
-func (e EmbeddedText) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Facts, error) {
+func (e EmbeddedText) maker() maker { return maker{ofSource: e.make} }
+
+func (e EmbeddedText) make(ctx context.Context, a *attempt, src *Source) (Facts, error) {
 	film := a.film
 	if film.Length <= 0 {
 		film.Length = src.Duration

@@ -6,12 +6,14 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/Eyevinn/mp4ff/mp4"
 	dto "github.com/prometheus/client_model/go"
 )
 
 // What the tests of the outer package look at.
 var (
 	EncodeArgs    = encodeArgs
+	SameButTimes  = sameButTimes
 	PackArgs      = packArgs
 	CoverArgs     = coverArgs
 	PreviewArgs   = previewArgs
@@ -168,3 +170,29 @@ var (
 
 // CheckPeriods refuses too many key periods.
 func CheckPeriods(o Options, segments int) error { return o.checkPeriods(segments) }
+
+// Progressive gives the front of a progressive MP4 of tracks (an init segment,
+// and the samples of each chunk), and the size of the whole.
+func Progressive(inits []*mp4.InitSegment, chunks [][][]mp4.FullSample) (head []byte, size int64, err error) {
+	var tables []*sampleTable
+	for i, init := range inits {
+		t, err := newSampleTable(init)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, c := range chunks[i] {
+			if err := t.add(c); err != nil {
+				return nil, 0, err
+			}
+		}
+		if err := t.finish(); err != nil {
+			return nil, 0, err
+		}
+		tables = append(tables, t)
+	}
+	f, err := newProgressive("isom", tables)
+	if err != nil {
+		return nil, 0, err
+	}
+	return f.head, f.size, nil
+}

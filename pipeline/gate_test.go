@@ -127,6 +127,11 @@ func TestBrokenPromises(t *testing.T) {
 			says(t, f, 1, 9)
 			return f
 		}},
+		{"sound that is shorter than the pictures ends early", pipeline.CodeSourceTruncated, func(t *testing.T) string {
+			f := makeSource(t, "a.mkv", join(moving("320x180", "25", "6"), tone("1"), h264)...)
+			says(t, f, 1, 3)
+			return f
+		}},
 		{"a gap in the timestamps", pipeline.CodeSourceUnsupported, func(t *testing.T) string {
 			f := makeSource(t, "a.mkv", join(moving("320x240", "25", "4"), words("-vf setpts='if(lt(N,50),N,N+50000)/25/TB' -vsync vfr"), h264)...)
 			says(t, f, 0, 4)
@@ -153,6 +158,23 @@ func TestBrokenPromises(t *testing.T) {
 			l.nothingPlayable(req)
 		})
 	}
+}
+
+// Silence follows sound that the source says ends early, to the end of the
+// pictures, also when its word is a little off.
+func TestSilenceFollowsShortSound(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := makeSource(t, "a.mkv", join(moving("320x180", "25", "6"), tone("2"), words("-c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac"))...)
+	says(t, file, 1, 2.4)
+	req := l.request(file)
+	p := l.run(req)
+	for _, track := range p.Audio {
+		if off := (track.Duration - 6*time.Second).Abs(); off > 100*time.Millisecond {
+			t.Errorf("%s of %s lasts %s, the pictures 6 s", track.Name, track.Output, track.Duration)
+		}
+	}
+	l.accepted(req, p)
 }
 
 // Children that do their work wrong are noticed.

@@ -15,9 +15,14 @@ type Part interface {
 	// Validate reports the first fault as a permanent Error with code
 	// options_invalid. Its message names fields from "options." on.
 	Validate() error
-	// make makes the part below the attempt's prefix, with put, and returns
-	// its facts.
-	make(ctx context.Context, a *attempt, src *Source, plan Plan) (Facts, error)
+	maker() maker
+}
+
+// maker makes a part below the attempt's prefix, with put, and returns its
+// facts: of the film's source, or without it. One of the two is there.
+type maker struct {
+	ofSource func(ctx context.Context, a *attempt, src *Source) (Facts, error)
+	alone    func(ctx context.Context, a *attempt, film Film) (Facts, error)
 }
 
 // Clippable is a Part that is made of the source and shows a film that may be a
@@ -26,12 +31,8 @@ type Clippable interface {
 	Part
 	// InClip is the part of a film that is such a clip, unless it says itself.
 	InClip(*Clip) Part
-	clipped() *Clip
-}
-
-// sourceless is a Part that is made without the film's source.
-type sourceless interface {
-	makeAlone(ctx context.Context, a *attempt, film Film) (Facts, error)
+	// OwnClip is the clip that the part itself names; nil: that of the film.
+	OwnClip() *Clip
 }
 
 // Facts are what results and the API must know of a part; they become JSON.
@@ -86,30 +87,21 @@ func (r *Runner) MakePart(ctx context.Context, req PartRequest) (*MadePart, erro
 	if !hashPattern.MatchString(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
 		return nil, permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
 	}
-	ctx, abort := context.WithCancelCause(ctx)
-	defer abort(nil)
-	a, end, err := r.open(ctx, abort, Request{
+	return attempted(ctx, r, Request{
 		Hash: req.Hash, Prefix: req.Prefix, SourceKey: req.SourceKey, MaxSourceBytes: req.MaxSourceBytes,
 		Nice: req.Nice, Light: req.Light, Progress: req.Progress, Log: req.Log,
+	}, func(a *attempt, ctx context.Context, abort context.CancelCauseFunc) (*MadePart, error) {
+		return a.makePart(ctx, abort, req)
 	})
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	made, err := a.makePart(ctx, abort, req)
-	r.metrics.observe(a)
-	if err != nil {
-		return nil, a.firstCause(ctx, err)
-	}
-	return made, nil
 }
 
 func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, req PartRequest) (*MadePart, error) {
 	a.film, a.filmKey, a.filmKeys = req.Film, req.ServedKey, map[string]cenc.ContentKey{}
-	if alone, ok := req.Part.(sourceless); ok {
+	maker := req.Part.maker()
+	if maker.alone != nil {
 		a.track.enter(StageEncode, percentProbed)
 		defer a.limitTime(baseBudget+budgetFactor*req.Film.Length, abort)()
-		facts, err := alone.makeAlone(ctx, a, req.Film)
+		facts, err := maker.alone(ctx, a, req.Film)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +113,7 @@ func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, r
 		return nil, err
 	}
 	if c, ok := req.Part.(Clippable); ok {
-		clip := c.clipped()
+		clip := c.OwnClip()
 		if clip == nil {
 			clip = req.Clip
 		}
@@ -142,7 +134,7 @@ func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, r
 	a.track.enter(StageEncode, percentProbed)
 	done := a.limitTime(a.planned(src, plan), abort)
 	defer done()
-	facts, err := req.Part.make(ctx, a, src, plan)
+	facts, err := maker.ofSource(ctx, a, src)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func TestNotCopied(t *testing.T) {
 		want       string
 	}{
 		{"it is", "a.mp4", join(flashing, x264, cuts), ""},
-		{"Matroska whose sound has its priming before zero", "a.mkv", join(flashing, x264, cuts), "time stamps"},
+		{"Matroska whose sound has its priming before zero", "a.mkv", join(flashing, x264, cuts), "the start of the sound"},
 		{"open GOPs", "a.mp4", join(flashing, x264, words("-g 50 -bf 3 -x264-params open-gop=1")), "open GOPs"},
 		{"one key frame", "a.mp4", join(flashing, x264, words("-g 300")), "do not suit"},
 		{"too many bits", "a.mp4", join(flashing, x264, cuts, words("-crf 10")), "kbit/s"},

@@ -42,7 +42,8 @@ func (p Preview) Validate() error {
 	return p.Clip.check()
 }
 
-func (p Preview) clipped() *Clip { return p.Clip }
+// OwnClip implements Clippable.
+func (p Preview) OwnClip() *Clip { return p.Clip }
 
 // InClip implements Clippable.
 func (p Preview) InClip(clip *Clip) Part {
@@ -81,7 +82,9 @@ func (p Preview) place(film time.Duration) (from, length time.Duration, err erro
 	return from, min(length, film-from), nil
 }
 
-func (p Preview) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Facts, error) {
+func (p Preview) maker() maker { return maker{ofSource: p.make} }
+
+func (p Preview) make(ctx context.Context, a *attempt, src *Source) (Facts, error) {
 	p = p.withDefaults()
 	from, length, err := p.place(src.pictures())
 	if err != nil {

@@ -158,13 +158,14 @@ type progressiveFile struct {
 // newProgressive makes the index. Chunks of one number lie together, those of
 // the first table first.
 func newProgressive(brand string, tables []*sampleTable) (*progressiveFile, error) {
-	var media uint64
+	media, index := uint64(0), uint64(1<<20) // index: at most
 	for _, t := range tables {
+		index += 24*uint64(len(t.stsz.SampleSize)) + 20*uint64(len(t.chunks))
 		for _, c := range t.chunks {
 			media += c.bytes
 		}
 	}
-	large := media > math.MaxUint32-1<<28 // the index has at most a quarter of a GiB
+	large := media+index > math.MaxUint32
 	ftyp := mp4.NewFtyp(brand, 0x200, []string{brand, "isom", "iso2", "mp41"})
 	moov := mp4.NewMoovBox()
 	mvhd := mp4.CreateMvhd()

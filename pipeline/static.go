@@ -40,13 +40,9 @@ func (s Static) Validate() error {
 	return nil
 }
 
-// make implements Part: it is not called, for the source has no say.
-func (s Static) make(ctx context.Context, a *attempt, _ *Source, _ Plan) (Facts, error) {
-	return s.makeAlone(ctx, a, a.film)
-}
+func (s Static) maker() maker { return maker{alone: s.make} }
 
-// makeAlone implements sourceless.
-func (s Static) makeAlone(ctx context.Context, a *attempt, film Film) (Facts, error) {
+func (s Static) make(ctx context.Context, a *attempt, film Film) (Facts, error) {
 	named, err := a.filmDownloads(ctx, film)
 	if err != nil {
 		return nil, err

@@ -46,7 +46,8 @@ func (s Storyboard) Validate() error {
 	return s.Clip.check()
 }
 
-func (s Storyboard) clipped() *Clip { return s.Clip }
+// OwnClip implements Clippable.
+func (s Storyboard) OwnClip() *Clip { return s.Clip }
 
 // InClip implements Clippable.
 func (s Storyboard) InClip(clip *Clip) Part {
@@ -71,7 +72,9 @@ func (s Storyboard) withDefaults(film time.Duration) Storyboard {
 // tile is one picture: when it is from, in seconds.
 type tile float64
 
-func (s Storyboard) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Facts, error) {
+func (s Storyboard) maker() maker { return maker{ofSource: s.make} }
+
+func (s Storyboard) make(ctx context.Context, a *attempt, src *Source) (Facts, error) {
 	s = s.withDefaults(src.pictures())
 	// Key frames alone cost a small part of a decode; where they are too far
 	// apart everything is decoded.

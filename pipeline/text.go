@@ -44,13 +44,9 @@ func (t Text) Validate() error {
 	return nil
 }
 
-// make implements Part: it is not called, for the film's source has no say.
-func (t Text) make(ctx context.Context, a *attempt, src *Source, _ Plan) (Facts, error) {
-	return t.makeAlone(ctx, a, Film{Length: src.Duration})
-}
+func (t Text) maker() maker { return maker{alone: t.make} }
 
-// makeAlone implements sourceless.
-func (t Text) makeAlone(ctx context.Context, a *attempt, film Film) (Facts, error) {
+func (t Text) make(ctx context.Context, a *attempt, film Film) (Facts, error) {
 	if film.Length <= 0 {
 		return nil, permanent(CodeOptionsInvalid, "the title is not published: a text track is cut to its film", nil)
 	}

@@ -26,7 +26,7 @@ func TestSoundAndPicturesKeepTogetherOnTheGrid(t *testing.T) {
 		{"whole pictures later", rate(25, 1), 400 * ms, 10 * time.Second, 10 * time.Second, "", "", ""},
 		{"whole pictures by a clock of milliseconds", rate(24, 1), 42 * ms, 10 * time.Second, 10 * time.Second, "", "", ""},
 		{"sound ends a little early", rate(25, 1), 0, 10 * time.Second, 9800 * ms, "", "", ""},
-		{"sound ends early", rate(25, 1), 0, 10 * time.Second, 9200 * ms, "", "", "apad=whole_dur=10.000"},
+		{"sound ends early", rate(25, 1), 0, 10 * time.Second, 9200 * ms, "", "", "atrim=end=10.000"},
 		{"pictures end early", rate(25, 1), 0, 9200 * ms, 10 * time.Second, "", "tpad=stop_mode=clone:stop_duration=0.800", ""},
 		{"a day of sound is promised", rate(25, 1), 0, 10 * time.Second, 24 * time.Hour, "", "", ""},
 		{"nothing is said", rate(25, 1), 0, 0, 0, "", "", ""},

@@ -172,15 +172,27 @@ func moved(filter string, seconds float64) string {
 // of DASH stop at the end of the period.
 const apart = 300 * time.Millisecond
 
-// silenceAfter lets silence follow a track that ends early, as far as the source
-// says: renditions that play together last as long as each other, to a segment
-// (RFC 8216bis, 6.2.4).
+// silenceAfter lets silence follow a track that ends early, to the end of the
+// pictures: renditions that play together last as long as each other, to a
+// segment (RFC 8216bis, 6.2.4).
 func silenceAfter(src *Source, t AudioPlan) string {
-	ends, film := src.audioDuration(t.Stream), src.pictures()+src.still()
-	if src.pictureless() || ends <= 0 || film-ends <= apart {
+	silence := src.silence(t.Stream)
+	if silence <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(",apad=whole_dur=%.3f", film.Seconds())
+	return fmt.Sprintf(",apad=pad_dur=%.3f,atrim=end=%.3f", silence.Seconds(), src.film().Seconds())
+}
+
+// silence is how much of it may follow a track: what the source says that the
+// track is shorter than the film, and as much as it may be off. No more, so
+// that sound which is cut off is missed (checkDurations). 0: none follows.
+func (s *Source) silence(stream int) time.Duration {
+	ends := s.audioDuration(stream)
+	missing := s.film() - ends
+	if s.pictureless() || ends <= 0 || missing <= apart {
+		return 0
+	}
+	return missing + time.Duration(tolerance(ends.Seconds())*float64(time.Second))
 }
 
 // still is for how long the last picture stands because sound goes on, as far as
@@ -196,6 +208,9 @@ func (s *Source) still() time.Duration {
 	}
 	return 0
 }
+
+// film is how long the pictures last, the last one with what it stands.
+func (s *Source) film() time.Duration { return s.pictures() + s.still() }
 
 // stillAfter lets the last picture stand.
 func stillAfter(src *Source) string {

@@ -66,7 +66,7 @@ func (s *JobStore) Cancel(ctx context.Context, id string, by Origin) (job Job, d
 }
 
 func (s *JobStore) cancelOnce(ctx context.Context, id string, by Origin) (job Job, err error) {
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		job, err = scanJob(tx.QueryRow(ctx, `
 			UPDATE jobs
 			SET state = 'cancelled', cancel_requested_at = now(), lease_until = NULL, eta_seconds = NULL,

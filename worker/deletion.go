@@ -47,7 +47,7 @@ var ErrAssetNotFound = errors.New("asset not found")
 func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys Shredder) (d Deletion, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		d, err = deleteAsset(ctx, tx, hash, keys)
 		if err != nil || !d.changed() {
 			return err

@@ -53,6 +53,10 @@ func (h *house) shown(job Job, c *call, playlist string) {
 	if o, err := h.store.Object(h.t.Context(), job.Hash, c.req.Prefix, "ts/v/1.ts"); err != nil || !o.Early || o.Body != nil || o.Size != 1 || !o.Encrypted {
 		h.t.Errorf("object %+v, %v", o, err)
 	}
+	// Of several names the first that is there counts, whatever there was first.
+	if o, err := h.store.Object(h.t.Context(), job.Hash, c.req.Prefix, "none", "ts/v/1.ts", "ts/master.m3u8"); err != nil || o.Name != "ts/v/1.ts" || o.Size != 1 {
+		h.t.Errorf("object %+v, %v", o, err)
+	}
 	for output, k := range c.req.Keys {
 		if got, err := h.keys.Served(h.t.Context(), job.Hash, &k.KID); err != nil || !got.Content.Equal(k.Content) {
 			h.t.Errorf("key of %s: %v", output, err)

@@ -103,7 +103,7 @@ func (s *JobStore) Submit(ctx context.Context, sub Submission, id string) (job J
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	for range 3 { // the live job may end between two statements
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		err = s.inTx(ctx, func(tx pgx.Tx) error {
 			if err := lockForPolicy(ctx, tx, sub); err != nil {
 				return err
 			}
@@ -246,6 +246,33 @@ func (s Submission) jobType() string {
 		return TypePlan
 	}
 	return s.Type
+}
+
+// inTx runs what a request asks for in a transaction. One that Postgres ends in
+// favour of another, because each waited for the other's locks or saw what the
+// other changed (SQLSTATE 40P01, 40001), has changed nothing and is made anew.
+// Loops do not need it: they come again.
+func (s *JobStore) inTx(ctx context.Context, work func(pgx.Tx) error) (err error) {
+	for range 3 {
+		if err = pgx.BeginFunc(ctx, s.pool, work); !gaveWay(err) {
+			break
+		}
+	}
+	return err
+}
+
+// gaveWay reports whether Postgres ended a transaction in favour of another.
+func gaveWay(err error) bool {
+	var pg *pgconn.PgError
+	var key *keystore.DatabaseError
+	code := ""
+	switch {
+	case errors.As(err, &pg):
+		code = pg.Code
+	case errors.As(err, &key):
+		code = key.Code
+	}
+	return code == "40P01" || code == "40001"
 }
 
 // newID returns a job id that sorts by time of submission.

@@ -2,13 +2,9 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/sealcast/sealcast/internal/notices"
 )
 
 // watch knows the attempts of this process and ends those whose job is
@@ -81,36 +77,32 @@ func (w *watch) running() (attempts []Fence) {
 	return attempts
 }
 
-// Times of the listening connection.
-const (
-	listenPing  = 10 * time.Second // a quiet connection is asked whether it lives
-	listenPause = time.Second      // before the next one
-)
-
 // listen hears of cancelled jobs until ctx ends. It has a connection of its
 // own; while that is away the heartbeats find out, a little later.
 func (w *Worker) listen(ctx context.Context) {
 	away := false
-	for {
-		err := w.cfg.Store.listen(ctx, w.cfg.Name, func() error {
+	notices.Listener{
+		Pool: w.cfg.Store.pool, Channel: cancelChannel, Name: "sealcast listener",
+		Up: func(ctx context.Context) error {
 			if away {
 				w.cfg.Log.Info("listening to postgres again")
 			}
 			away = false
 			return w.catchUp(ctx)
-		}, w.watch.cancelled)
-		if ctx.Err() != nil {
-			return
-		}
-		w.cfg.Metrics.dependencyError(err)
-		if !away {
-			w.cfg.Log.Warn("not listening to postgres, cancelled jobs end with a heartbeat", "error", err)
-		}
-		away = true
-		if !sleep(ctx, listenPause) {
-			return
-		}
-	}
+		},
+		Heard: func(payload string) {
+			if f, ok := parseCancelNotice(payload); ok {
+				w.watch.cancelled(f)
+			}
+		},
+		Down: func(err error) {
+			w.cfg.Metrics.dependencyError(err)
+			if !away {
+				w.cfg.Log.Warn("not listening to postgres, cancelled jobs end with a heartbeat", "error", err)
+			}
+			away = true
+		},
+	}.Run(ctx)
 }
 
 // catchUp looks for what was cancelled while nobody listened.
@@ -124,62 +116,4 @@ func (w *Worker) catchUp(ctx context.Context) error {
 		w.watch.cancelled(f)
 	}
 	return err
-}
-
-// listen calls listening once notices will arrive, then heard for each. It
-// ends with an error when the connection does.
-func (s *JobStore) listen(ctx context.Context, name string, listening func() error, heard func(Fence)) error {
-	cfg := s.pool.Config().ConnConfig
-	cfg.RuntimeParams["application_name"] = "sealcast listener"
-	dial, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	conn, err := pgx.ConnectConfig(dial, cfg)
-	if err != nil {
-		return fmt.Errorf("listen as %s: %w", name, err)
-	}
-	defer closeConn(ctx, conn)
-	if _, err := conn.Exec(dial, "LISTEN "+cancelChannel); err != nil {
-		return fmt.Errorf("listen as %s: %w", name, err)
-	}
-	if err := listening(); err != nil {
-		return err
-	}
-	for {
-		notice, err := nextNotice(ctx, conn)
-		if err != nil {
-			return err
-		}
-		if notice == nil {
-			continue
-		}
-		if f, ok := parseCancelNotice(notice.Payload); ok {
-			heard(f)
-		}
-	}
-}
-
-// nextNotice waits for a notice, or gives nil when the connection was quiet
-// for a while and still lives.
-func nextNotice(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
-	wait, cancel := context.WithTimeout(ctx, listenPing)
-	defer cancel()
-	notice, err := conn.WaitForNotification(wait)
-	if err == nil {
-		return notice, nil
-	}
-	if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || conn.IsClosed() {
-		return nil, fmt.Errorf("wait for notices: %w", err)
-	}
-	ping, cancelPing := context.WithTimeout(ctx, queryTimeout)
-	defer cancelPing()
-	if err := conn.Ping(ping); err != nil {
-		return nil, fmt.Errorf("ping the listening connection: %w", err)
-	}
-	return nil, nil //nolint:nilnil // quiet, and alive
-}
-
-func closeConn(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
 }

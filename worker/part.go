@@ -223,11 +223,13 @@ func kindOf(field string) partKind {
 // child is the submission of a part that s asks for: of the film's clip, unless
 // the part has one of its own.
 func (s Submission) child(p PartSubmission) Submission {
-	if c, ok := p.Part.(pipeline.Clippable); ok {
-		p.Part = c.InClip(s.Options.Clip)
+	clippable, shows := p.Part.(pipeline.Clippable)
+	if shows {
+		p.Part = clippable.InClip(s.Options.Clip)
 	}
 	c := Submission{
 		Type: p.Type, Queue: QueueParts, Hash: s.Hash, Source: s.Source, CallbackURL: s.CallbackURL, Metadata: s.Metadata, Part: &p,
+		ofFilm: shows,
 	}
 	if t, ok := trackOf(p.Part); ok && t.Source != "" {
 		c.Source = t.Source

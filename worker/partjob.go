@@ -35,7 +35,8 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 		return fmt.Errorf("results of job %s: %w", a.job.ID, err)
 	}
 	var madeOf *string
-	if _, shows := part.(pipeline.Clippable); partKinds[a.job.Type].afterFilm || shows && alone {
+	shows, clippable := part.(pipeline.Clippable)
+	if partKinds[a.job.Type].afterFilm || clippable && alone && shows.OwnClip() == nil {
 		madeOf = &req.Film.Prefix
 	}
 	rest()
@@ -47,6 +48,7 @@ func (a *attempt) processPart(held, working context.Context, reporter *reporter,
 			Fence: a.job.Fence(), Hash: a.job.Hash, Kind: a.job.PartKind, Name: a.job.PartName,
 			Facts: a.part.Facts, Objects: a.part.Objects, Results: results,
 			Source: verifiedSource(a.job.Source, a.part.SourceETag, a.part.SourceVerified), Film: madeOf,
+			OfFilm: clippable && !alone,
 		})
 	})
 }

@@ -30,7 +30,7 @@ func (s *JobStore) RetryPart(ctx context.Context, hash, kind, name string, by Or
 
 // AssetParts lists what was ever asked for beside the film of an asset, as the
 // job that was asked for last stands, in the form of Job.Parts; results are those of the making
-// that is served.
+// that is served or, when none is, waits for its film.
 func (s *JobStore) AssetParts(ctx context.Context, hash string) (parts json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -44,8 +44,9 @@ func (s *JobStore) AssetParts(ctx context.Context, hash string) (parts json.RawM
 		      WHERE hash = $1 AND part_kind <> '' AND asset_deleted_at IS NULL AND error_code <> 'asset_deleted'
 		      ORDER BY part_kind, part_name, `+askedAt+` DESC, id DESC) j
 		LEFT JOIN asset_parts p ON p.hash = j.hash AND p.kind = j.part_kind AND p.name = j.part_name AND p.replaced_at IS NULL
-		LEFT JOIN jobs made ON made.id = p.job_id
-		WHERE j.state <> 'succeeded' OR p.prefix IS NOT NULL`, hash).Scan(&parts)
+		LEFT JOIN jobs made ON made.id = coalesce(p.job_id, j.id)
+		WHERE j.state <> 'succeeded' OR p.prefix IS NOT NULL OR EXISTS (
+			SELECT FROM job_parts w JOIN jobs f ON f.id = w.parent_id WHERE w.job_id = j.id AND f.state IN ('queued', 'running'))`, hash).Scan(&parts)
 	if err != nil {
 		return nil, fmt.Errorf("list the parts of %s: %w", hash, err)
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,10 +115,12 @@ func (h *house) begin(job Job) Job {
 	return job
 }
 
-func (h *house) publishCover(job Job) {
+func (h *house) publishCover(job Job) { h.t.Helper(); h.publishMade(job, false) }
+
+func (h *house) publishMade(job Job, ofFilm bool) {
 	h.t.Helper()
 	err := h.store.PublishPart(h.t.Context(), PublishPart{
-		Fence: job.Fence(), Hash: job.Hash, Kind: "cover", Facts: pipeline.Facts{}, Results: json.RawMessage(`{}`),
+		Fence: job.Fence(), Hash: job.Hash, Kind: "cover", Facts: pipeline.Facts{}, Results: json.RawMessage(`{}`), OfFilm: ofFilm,
 		Objects: []pipeline.Object{{Name: "poster.jpg"}},
 	})
 	if err != nil {
@@ -182,18 +185,20 @@ func TestNewestWishStandsForThePart(t *testing.T) {
 	}
 }
 
+// track asks for the German text of asset 1 under a name.
+func (h *house) track(name string) Job {
+	h.t.Helper()
+	s, err := TextSubmission(fmt.Sprintf("%064x", 1), "in/1.mp4", texttrack.Track{Language: "de", Name: name}, "WEBVTT\n")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return h.submit(s)
+}
+
 // What is taken off does not come back from a job that waits or runs.
 func TestRemovedTrackIsNotMade(t *testing.T) {
 	h := newHouse(t)
-	track := func(name string) Job {
-		t.Helper()
-		s, err := TextSubmission(fmt.Sprintf("%064x", 1), "in/1.mp4", texttrack.Track{Language: "de", Name: name}, "WEBVTT\n")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h.submit(s)
-	}
-	running, queued := track("a"), track("b")
+	running, queued := h.track("a"), h.track("b")
 	h.begin(running)
 	if gone, err := h.store.RemoveTrack(t.Context(), running.Hash, "de", tester); err != nil || !gone {
 		t.Fatal(gone, err)
@@ -205,6 +210,61 @@ func TestRemovedTrackIsNotMade(t *testing.T) {
 	}
 	if gone, err := h.store.RemoveTrack(t.Context(), running.Hash, "de", tester); err != nil || gone {
 		t.Error(gone, err)
+	}
+}
+
+// A removal that has an older job of the track and waits for the one that is
+// being published, which waits for the older one: Postgres ends the removal,
+// and it is made anew, after the publication.
+func TestRemovalGivesWayToAPublication(t *testing.T) {
+	h := newHouse(t)
+	job, older := h.track("a"), h.track("b")
+	again, err := TextSubmission(job.Hash, job.Source, texttrack.Track{Language: "de", Name: "a"}, "WEBVTT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, created, err := h.store.Submit(t.Context(), again, ""); err != nil || created || same.ID != job.ID {
+		t.Fatal(same.ID, created, err)
+	}
+	job = h.begin(job)
+	tx, err := h.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if err := holdFence(t.Context(), tx, job.Fence(), job.Hash, false); err != nil {
+		t.Fatal(err)
+	}
+	removed := make(chan error, 1)
+	go func() {
+		gone, err := h.store.RemoveTrack(t.Context(), job.Hash, "de", tester)
+		if err == nil && !gone {
+			err = errors.New("there was nothing to remove")
+		}
+		removed <- err
+	}()
+	h.eventually("the removal waits for the job", func() bool {
+		return count(h, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
+	})
+	err = publishPart(t.Context(), tx, PublishPart{
+		Fence: job.Fence(), Hash: job.Hash, Kind: pipeline.TextKind, Name: "de", Facts: pipeline.Facts{}, Results: json.RawMessage(`{}`),
+	})
+	if err == nil {
+		err = tx.Commit(t.Context())
+	}
+	if err != nil {
+		t.Errorf("the publication: %v", err)
+	}
+	if err := <-removed; err != nil {
+		t.Errorf("the removal: %v", err)
+	}
+	if n := count(h, `SELECT count(*) FROM asset_parts WHERE replaced_at IS NULL`); n != 0 {
+		t.Error("the track is there")
+	}
+	for id, want := range map[string]State{older.ID: StateCancelled, job.ID: StateSucceeded} {
+		if got := h.get(id); got.State != want {
+			t.Errorf("%s is %s, want %s", id, got.State, want)
+		}
 	}
 }
 

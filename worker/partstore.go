@@ -31,16 +31,13 @@ type PublishPart struct {
 	Results    json.RawMessage
 	Source     VerifiedSource
 	Film       *string // prefix of the film that it follows, empty: there was none; nil: it follows none
+	OfFilm     bool    // it shows the film that asked for it, and comes with that
 }
-
-// errOtherFilm ends an attempt on a part that was made of another film than the
-// one that is published now. It is no failure: the part is made again.
-var errOtherFilm = errors.New("another film was published since the attempt began")
 
 // PublishPart makes an attempt the current making of its part and its job
 // succeeded, in one transaction; the making before it is replaced, and what was
-// asked for before it and still waits is cancelled. Errors as of Publish, and
-// errOtherFilm.
+// asked for before it and still waits is cancelled. A part of a film that is not
+// published yet waits for that (showParts). Errors as of Publish, and errOtherFilm.
 func (s *JobStore) PublishPart(ctx context.Context, req PublishPart) error {
 	return s.commitPublication(ctx, req.Fence, func(ctx context.Context, tx pgx.Tx) error { return publishPart(ctx, tx, req) })
 }
@@ -55,16 +52,23 @@ func publishPart(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 	if err := holdFence(ctx, tx, req.Fence, req.Hash, false); err != nil {
 		return err
 	}
-	if err := cancelOlder(ctx, tx, req); err != nil {
+	waits, err := req.waits(ctx, tx)
+	if err != nil {
 		return err
 	}
-	if _, err := replacePart(ctx, tx, req.Hash, req.Kind, req.Name); err != nil {
-		return err
+	if !waits {
+		if err := cancelOlder(ctx, tx, req); err != nil {
+			return err
+		}
+		if _, err := replacePart(ctx, tx, req.Hash, req.Kind, req.Name); err != nil {
+			return err
+		}
 	}
 	prefix := req.Fence.Prefix()
-	_, err := tx.Exec(ctx, `
-		INSERT INTO asset_parts (prefix, hash, kind, name, job_id, attempt, facts, film) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		prefix, req.Hash, req.Kind, req.Name, req.Fence.JobID, req.Fence.Attempt, req.Facts, req.Film)
+	_, err = tx.Exec(ctx, `
+		INSERT INTO asset_parts (prefix, hash, kind, name, job_id, attempt, facts, film, replaced_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $9 THEN now() END)`,
+		prefix, req.Hash, req.Kind, req.Name, req.Fence.JobID, req.Fence.Attempt, req.Facts, req.Film, waits)
 	if err != nil {
 		return fmt.Errorf("insert the part: %w", err)
 	}
@@ -88,33 +92,12 @@ func replacePart(ctx context.Context, tx pgx.Tx, hash, kind, name string) (there
 	return tag.RowsAffected() > 0, nil
 }
 
-// checkFilm answers errOtherFilm when a part was made of another film than the
-// one that is published; until the end of the transaction no other one is.
-func checkFilm(ctx context.Context, tx pgx.Tx, hash string, film *string) error {
-	if film == nil {
-		return nil
-	}
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockFilm, hash); err != nil {
-		return fmt.Errorf("lock the film: %w", err)
-	}
-	var current string
-	err := tx.QueryRow(ctx, `
-		SELECT p.prefix FROM assets a JOIN publications p ON p.hash = a.hash AND p.generation = a.generation WHERE a.hash = $1`, hash).Scan(&current)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("look for the film: %w", err)
-	}
-	if current != *film {
-		return errOtherFilm
-	}
-	return nil
-}
-
 // askedAt is when a job was asked for last.
 const askedAt = `coalesce(jobs.asked_at, jobs.created_at)`
 
 // cancelOlder cancels the jobs of the same part that were asked for before the
 // one that is being published, and wait for another attempt: what they would
-// make is replaced already.
+// make is replaced already. Those of a film that is still to come stay.
 func cancelOlder(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE jobs
@@ -122,7 +105,9 @@ func cancelOlder(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 		    error_code = 'superseded', error_message = 'A newer making of the part was published.',
 		    finished_at = now(), updated_at = now()
 		WHERE hash = $1 AND part_kind = $2 AND part_name = $3 AND state = 'queued' AND id <> $4
-		  AND `+askedAt+` < (SELECT coalesce(asked_at, created_at) FROM jobs WHERE id = $4)`,
+		  AND `+askedAt+` < (SELECT coalesce(asked_at, created_at) FROM jobs WHERE id = $4)
+		  AND NOT (parent_id <> '' AND part_kind NOT IN ('text', 'static') AND EXISTS (
+			SELECT FROM job_parts w JOIN jobs f ON f.id = w.parent_id WHERE w.job_id = jobs.id AND f.state IN ('queued', 'running')))`,
 		req.Hash, req.Kind, req.Name, req.Fence.JobID)
 	if err != nil {
 		return fmt.Errorf("cancel older makings of the part: %w", err)
@@ -136,7 +121,7 @@ func cancelOlder(ctx context.Context, tx pgx.Tx, req PublishPart) error {
 func (s *JobStore) RemoveTrack(ctx context.Context, hash, name string, by Origin) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		// First the jobs: one that is publishing this moment has its part there afterwards.
 		ended, err := cancelWhere(ctx, tx, `hash = $1 AND part_kind = $2 AND part_name = $3`, hash, pipeline.TextKind, name)
 		if err != nil {

@@ -35,7 +35,7 @@ func ValidExternalID(s string) bool { return externalIDPattern.MatchString(s) &&
 func (s *JobStore) SetPolicy(ctx context.Context, hash string, change PolicyChange, by Origin) (a Asset, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		// A deletion forgets the policy: it comes before or after, never between.
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, hash); err != nil {
 			return fmt.Errorf("lock the asset: %w", err)

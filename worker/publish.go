@@ -151,6 +151,9 @@ func publish(ctx context.Context, tx pgx.Tx, req PublishRequest, keys Activator)
 	if err := planSourceRemoval(ctx, tx, req.Fence.JobID, req.SourceETag); err != nil {
 		return err
 	}
+	if err := showParts(ctx, tx, req.Fence.JobID); err != nil {
+		return fmt.Errorf("show parts: %w", err)
+	}
 	if err := submitLateParts(ctx, tx, req.Fence.JobID); err != nil {
 		return fmt.Errorf("submit parts: %w", err)
 	}
@@ -349,35 +352,36 @@ func (s *JobStore) Shown(ctx context.Context, hash string) (Publication, error) 
 }
 
 // Object gives an object of any published generation or part, or one that a
-// running attempt shows of an asset without any.
-// ErrPublicationNotFound for every name that is not in an inventory.
-func (s *JobStore) Object(ctx context.Context, hash, prefix, name string) (PublishedObject, error) {
-	if strings.ContainsRune(prefix+name, 0) || !utf8.ValidString(prefix+name) {
+// running attempt shows of an asset without any: the first of the names that is
+// there, by one look. ErrPublicationNotFound for names that are in no inventory.
+func (s *JobStore) Object(ctx context.Context, hash, prefix string, names ...string) (PublishedObject, error) {
+	if asked := prefix + strings.Join(names, ""); strings.ContainsRune(asked, 0) || !utf8.ValidString(asked) {
 		return PublishedObject{}, ErrPublicationNotFound // Postgres would refuse the text
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	o := PublishedObject{Name: name}
+	var o PublishedObject
 	var sum []byte
 	err := s.pool.QueryRow(ctx, `
-		SELECT o.content_type, o.size, o.sha256, o.encrypted, coalesce(y.private, false), o.kind, o.early, o.body
+		SELECT o.name, o.content_type, o.size, o.sha256, o.encrypted, coalesce(y.private, false), o.kind, o.early, o.body
 		FROM (
-			SELECT p.hash, o.content_type, o.size, o.sha256, a.encrypted, '' AS kind, false AS early, NULL::bytea AS body
+			SELECT p.hash, o.name, o.content_type, o.size, o.sha256, a.encrypted, '' AS kind, false AS early, NULL::bytea AS body
 			FROM publication_objects o JOIN publications p ON p.prefix = o.prefix JOIN assets a ON a.hash = p.hash
-			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = ANY ($3)
 			UNION ALL
-			SELECT p.hash, o.content_type, o.size, o.sha256, a.encrypted, p.kind, false, NULL
+			SELECT p.hash, o.name, o.content_type, o.size, o.sha256, a.encrypted, p.kind, false, NULL
 			FROM asset_part_objects o JOIN asset_parts p ON p.prefix = o.prefix JOIN assets a ON a.hash = p.hash
-			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = $3
+			WHERE p.hash = $1 AND o.prefix = $2 AND o.name = ANY ($3)
 			UNION ALL
-			SELECT e.hash, o.content_type, o.size, o.sha256, e.encrypted, '', true,
+			SELECT e.hash, o.name, o.content_type, o.size, o.sha256, e.encrypted, '', true,
 			       o.body || CASE WHEN o.grows THEN coalesce((
 			           SELECT string_agg(s.lines, ''::bytea ORDER BY s.number) FROM early_objects s
 			           WHERE s.prefix = o.prefix AND s.folder = o.folder AND s.number > 0), '') ELSE '' END
 			FROM early_objects o JOIN early_shown e ON e.prefix = o.prefix
-			WHERE e.hash = $1 AND o.prefix = $2 AND o.name = $3) o
-		LEFT JOIN asset_policies y ON y.hash = o.hash`, hash, prefix, name).
-		Scan(&o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private, &o.Kind, &o.Early, &o.Body)
+			WHERE e.hash = $1 AND o.prefix = $2 AND o.name = ANY ($3)) o
+		LEFT JOIN asset_policies y ON y.hash = o.hash
+		ORDER BY array_position($3, o.name) LIMIT 1`, hash, prefix, names).
+		Scan(&o.Name, &o.ContentType, &o.Size, &sum, &o.Encrypted, &o.Private, &o.Kind, &o.Early, &o.Body)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return PublishedObject{}, ErrPublicationNotFound
 	}

@@ -52,7 +52,7 @@ func (s *JobStore) Adopt(ctx context.Context, sub Submission, id, delivery strin
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	for range 3 { // the live job may end between two statements
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		err = s.inTx(ctx, func(tx pgx.Tx) error {
 			job, result, err = adopt(ctx, tx, sub, id, delivery)
 			return err
 		})

@@ -71,7 +71,7 @@ func (s *JobStore) Repackage(ctx context.Context, sub Submission, by Origin) (jo
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		if job, created, err = submit(ctx, tx, sub, newID()); err != nil || !created {
 			return err
 		}

@@ -28,7 +28,7 @@ func (s *JobStore) Retry(ctx context.Context, id string, by Origin) (job Job, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		if job, err = retry(ctx, tx, id, ""); err != nil {
 			return err
 		}
@@ -116,10 +116,11 @@ func supersede(ctx context.Context, tx pgx.Tx, digest []byte) error {
 }
 
 // publishedNow is the condition that what a job published, a film or a part, is
-// its asset's current one; a part that is made of a film: of the current film.
+// its asset's current one; a part that is made of a film, or of what is
+// published: of the current film.
 const publishedNow = `(EXISTS (
 	SELECT 1 FROM publications p JOIN assets a ON a.hash = p.hash AND a.generation = p.generation
 	WHERE p.job_id = jobs.id)
 	OR EXISTS (SELECT 1 FROM asset_parts p WHERE p.job_id = jobs.id AND p.replaced_at IS NULL
-		AND (p.kind NOT IN ('text', 'static') OR p.film = coalesce((SELECT f.prefix FROM publications f
+		AND (p.kind NOT IN ('text', 'static') AND p.film IS NULL OR p.film = coalesce((SELECT f.prefix FROM publications f
 			JOIN assets a ON a.hash = f.hash AND a.generation = f.generation WHERE f.hash = jobs.hash), ''))))`

@@ -319,8 +319,8 @@ func (p publications) PartObject(ctx context.Context, hash, name string) (string
 }
 
 // Object implements api.Publications.
-func (p publications) Object(ctx context.Context, hash, prefix, name string) (api.Object, error) {
-	o, err := p.store.Object(ctx, hash, prefix, name)
+func (p publications) Object(ctx context.Context, hash, prefix string, names ...string) (api.Object, error) {
+	o, err := p.store.Object(ctx, hash, prefix, names...)
 	if err != nil {
 		return api.Object{}, publicationError(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +62,7 @@ func BenchmarkKeyEndpoint(b *testing.B) {
 		r.ready(p)
 		r.drive(p.cmd.Process.Pid, requests, time.Second, nil) // warm
 		var out strings.Builder
-		fmt.Fprintf(&out, "\n%-22s %9s %9s %9s %8s %26s\n", "", "req/s", "p50", "p99", "failed", "CPU client / API / Postgres")
+		fmt.Fprintf(&out, "\n%-22s %9s %9s %9s %8s %26s\n", "", "req/s", "p50", "p99", "failed", "CPU client / server / Postgres")
 		show := func(name string, l load) load {
 			fmt.Fprintf(&out, "%-22s %9.0f %9s %9s %8d %10s / %s / %s\n", name, l.perSecond, l.p50.Round(10*time.Microsecond), l.p99.Round(10*time.Microsecond),
 				l.failures, l.clientCPU.Round(100*time.Nanosecond), l.apiCPU.Round(100*time.Nanosecond), l.pgCPU.Round(100*time.Nanosecond))
@@ -103,26 +105,51 @@ func BenchmarkKeyEndpoint(b *testing.B) {
 	}
 }
 
-// benchBareKeys measures a handler that returns 16 bytes and does nothing else.
-func benchBareKeys(b *testing.B, r *rig, requests []*http.Request) load {
-	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+// bareHandler is a program with a handler that returns 16 bytes and does nothing
+// else, on the listener that it was given, with the runtime's settings of sealcast api.
+func bareHandler() {
+	debug.SetGCPercent(apiGCPercent)
+	ln, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {
-		b.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	key := bytes.Repeat([]byte{1}, 16)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		_, _ = w.Write(key)
 	})}
-	go func() { _ = srv.Serve(ln) }()
-	defer func() { _ = srv.Close() }()
+	_ = srv.Serve(ln)
+}
+
+// benchBareKeys measures bareHandler, which like the API is another process
+// than the clients.
+func benchBareKeys(b *testing.B, r *rig, requests []*http.Request) load {
+	b.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	cmd := exec.Command("barehandler")
+	cmd.ExtraFiles, cmd.Stderr = []*os.File{file}, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	same := make([]*http.Request, len(requests))
 	for i, req := range requests {
 		same[i] = req.Clone(b.Context())
 		same[i].URL.Host, same[i].Host = ln.Addr().String(), ln.Addr().String()
 	}
-	return r.drive(0, same, benchPeriod, nil)
+	r.drive(cmd.Process.Pid, same, time.Second, nil) // warm
+	return r.drive(cmd.Process.Pid, same, benchPeriod, nil)
 }
 
 // drive sends requests for a time over benchConnections connections, each after

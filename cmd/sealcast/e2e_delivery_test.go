@@ -173,6 +173,7 @@ func TestE2EDelivery(t *testing.T) {
 	gone := r.token(hash, time.Second)
 	time.Sleep(1100 * time.Millisecond) // exp has whole seconds
 	t.Run("on the player page", func(t *testing.T) { r.watch(t, hash, tok, gone) })
+	t.Run("by the browser itself", func(t *testing.T) { r.native(t, hash, tok) })
 	t.Run("by a cookie", func(t *testing.T) { r.dashboard(t, tok) })
 	t.Run("inside another page", func(t *testing.T) { r.embedded(t, gone, tok) })
 	t.Run("in the console", func(t *testing.T) { r.console(t, hash) })

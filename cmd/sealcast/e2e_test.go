@@ -33,7 +33,7 @@ import (
 // servers start with the first test that needs them.
 func TestMain(m *testing.M) {
 	sandbox.MaybeChild()
-	testscript.Main(withServers{m}, map[string]func(){"sealcast": main})
+	testscript.Main(withServers{m}, map[string]func(){"sealcast": main, "barehandler": bareHandler})
 }
 
 type withServers struct{ m *testing.M }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,7 +15,8 @@ import (
 
 // A film with subtitles of its own and some put later: the masters of both
 // outputs and the manifest lead to both; what was put can be taken off. ffmpeg's
-// own HLS reader leaves subtitles out, so this follows the playlists itself.
+// own HLS reader leaves subtitles out, so this follows the playlists itself; that
+// of DASH has them.
 func TestE2ETextTracks(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -55,6 +57,13 @@ func TestE2ETextTracks(t *testing.T) {
 	manifest := r.do("GET", "/stream/"+hash+"/manifest.mpd", "")
 	if manifest.status != http.StatusOK || strings.Count(string(manifest.body), `mimeType="text/vtt"`) != 2 {
 		t.Errorf("manifest: %d\n%s", manifest.status, manifest.body)
+	}
+	for track, want := range []string{"of the source", "später"} {
+		out, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-nostdin", "-i", r.env["BASE_URL"]+"/stream/"+hash+"/manifest.mpd",
+			"-map", fmt.Sprintf("0:s:%d", track), "-f", "webvtt", "-").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("ffmpeg reads no text %q in DASH: %v\n%s", want, err, out)
+		}
 	}
 	var listed struct {
 		Tracks []struct {

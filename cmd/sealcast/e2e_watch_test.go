@@ -101,6 +101,30 @@ func (r *rig) watch(t *testing.T, hash, tok, gone string) {
 	}
 }
 
+// native plays with the browser's own player, which has the token in the
+// address. The token ends; asked again, the page goes on with the one that it
+// got meanwhile.
+func (r *rig) native(t *testing.T, hash, tok string) {
+	r.t = t
+	page, brief := r.env["BASE_URL"]+"/watch/film-one?player=native#token=", r.token(hash, 9*time.Second)
+	video := `document.querySelector('video')`
+	has := func(tok string) string { return video + `.currentSrc.includes(` + quoteJS(tok) + `)` }
+	w := browsertest.Walk(t, os.Getenv("WATCH_SHOTS"), 2*time.Minute, []browsertest.Step{
+		{Name: "open", Fresh: true, Init: `window.sealcastRenew = async () => ` + quoteJS(tok), Goto: page + brief, Until: watchReady, Value: `sealcast.engine`},
+		{Name: "plays", Value: watchPlay},
+		{Name: "goes on", Until: `sealcast.renewals > 0 && sealcast.currentTime > 1`, Value: has(brief)},
+		{Name: "ends", Until: `fetch(` + quoteJS(r.env["BASE_URL"]+"/v1/p/film-one/t/"+brief+"/ts/master.m3u8") + `).then((r) => r.status === 401)`},
+		{Name: "again", Value: has(brief) + ` && (` + video + `.load(), ` + video + `.play().catch(() => {}), 0)`},
+		{Name: "renewed", Until: `sealcast.error || ` + has(tok) + ` && sealcast.currentTime > 1.5`, Value: `sealcast.error`, Shot: true},
+		{Name: "another's", Fresh: true, Goto: page + r.token(strings.Repeat("0", 64), 10*time.Minute), Until: `Boolean(sealcast.error)`, Value: watchFault},
+	})
+	for step, want := range map[string]string{"open": `"native"`, "goes on": "true", "renewed": "null", "another's": "token_mismatch"} {
+		if !strings.Contains(string(w.Values[step]), want) {
+			t.Errorf("%s: %s, want %s", step, w.Values[step], want)
+		}
+	}
+}
+
 // dashboard plays with the cookie of a session, on the player page and on a page
 // of another origin of the same site that sends no header at all.
 func (r *rig) dashboard(t *testing.T, tok string) {

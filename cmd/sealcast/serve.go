@@ -201,7 +201,7 @@ func (p *platform) prepare(ctx context.Context, r roles, dispatcher *worker.Disp
 		if err != nil {
 			return nil, fmt.Errorf("listen on LISTEN_ADDR: %w", err)
 		}
-		parts = append(parts, gate.Run, func(ctx context.Context) error { return p.serveAPI(ctx, h, ln) })
+		parts = append(parts, gate.Run, p.keys.Listen, func(ctx context.Context) error { return p.serveAPI(ctx, h, ln) })
 	}
 	return parts, nil
 }

@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -11,16 +10,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sealcast/sealcast/internal/notices"
 	"github.com/sealcast/sealcast/token"
 )
 
 const (
-	pollEvery   = time.Second
-	viewMaxAge  = 30 * time.Second // an older view is not believed
-	listenPing  = 10 * time.Second // a quiet connection is asked whether it lives
-	listenPause = time.Second      // before the next one
-	channel     = "sealcast_access"
-	sweepEvery  = 10 * time.Minute
+	pollEvery  = time.Second
+	viewMaxAge = 30 * time.Second // an older view is not believed
+	channel    = "sealcast_access"
+	sweepEvery = 10 * time.Minute
 )
 
 // signer is a signing key as the view has it: kid is its record's, which for a
@@ -228,57 +226,18 @@ func (v *view) run(ctx context.Context, log *slog.Logger) {
 
 // listen wakes the view at each notice. Without it the next look is a second away.
 func (v *view) listen(ctx context.Context, wake chan<- struct{}, log *slog.Logger) {
-	for ctx.Err() == nil {
-		err := v.listenOnce(ctx, wake)
-		if ctx.Err() != nil {
-			return
-		}
-		log.DebugContext(ctx, "not listening to postgres, changes are seen a second later", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(listenPause):
-		}
-	}
-}
-
-func (v *view) listenOnce(ctx context.Context, wake chan<- struct{}) error {
-	cfg := v.store.pool.Config().ConnConfig
-	cfg.RuntimeParams["application_name"] = "sealcast access listener"
-	dial, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	conn, err := pgx.ConnectConfig(dial, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(end)
-	}()
-	if _, err := conn.Exec(dial, "LISTEN "+channel); err != nil {
-		return err
-	}
-	for {
-		wait, cancel := context.WithTimeout(ctx, listenPing)
-		_, err := conn.WaitForNotification(wait)
-		cancel()
-		switch {
-		case err == nil:
+	notices.Listener{
+		Pool: v.store.pool, Channel: channel, Name: "sealcast access listener",
+		Heard: func(string) {
 			select {
 			case wake <- struct{}{}:
 			default: // it is awake
 			}
-		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || conn.IsClosed():
-			return err
-		default:
-			ping, cancel := context.WithTimeout(ctx, queryTimeout)
-			err := conn.Ping(ping)
-			cancel()
-			if err != nil {
-				return err
-			}
-		}
-	}
+		},
+		Down: func(err error) {
+			log.DebugContext(ctx, "not listening to postgres, changes are seen a second later", "error", err)
+		},
+	}.Run(ctx)
 }
 
 // sweep removes what nobody needs: changes that every view has seen, expired

@@ -15,6 +15,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
 internal/objstore ─► pipeline (whose ObjectStore it implements)
 keystore ─► keystore/audit                 (the chain; worker, api and cmd write to it too)
 pipeline, worker, api ─► internal/texttrack
+worker, keystore, internal/access ─► internal/notices ─► pgx   (LISTEN)
 pipeline, keystore ─► internal/cenc        cenc, proc, token, webhook: no import of ours
 never: pipeline → {worker, keystore, api, pgx, asynq}; keystore → {pipeline, worker, api, asynq};
        api → {worker, pipeline}; worker → api
@@ -30,23 +31,24 @@ var Allowed = map[string][]string{
 	"internal/webhook":         {},
 	"internal/picture":         {},
 	"token":                    {},
-	"internal/access":          {"token"},
+	"internal/notices":         {},
+	"internal/access":          {"token", "internal/notices"},
 	"migrations":               {},
 	"internal/sandbox":         {"internal/proc"},
 	"internal/verify":          {"internal/proc", "internal/sandbox"},
 	"internal/player":          {},
 	"internal/localstack":      {},
 	"keystore/audit":           {},
-	"keystore":                 {"keystore/audit", "internal/cenc"},
-	"keystore/vault":           {"keystore", "keystore/audit", "internal/cenc"},
+	"keystore":                 {"keystore/audit", "internal/cenc", "internal/notices"},
+	"keystore/vault":           {"keystore", "keystore/audit", "internal/cenc", "internal/notices"},
 	"keystore/vault/vaulttest": {},
 	"pipeline":                 {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
 	"internal/objstore":        {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
-	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack"},
-	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/picture", "internal/texttrack"},
+	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack", "internal/notices"},
+	"api":                      {"keystore", "keystore/audit", "token", "internal/cenc", "internal/access", "internal/picture", "internal/texttrack", "internal/notices"},
 
 	// For tests only.
-	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc"},
+	"keystore/keystoretest":              {"keystore", "keystore/audit", "internal/cenc", "internal/notices"},
 	"internal/corpus":                    {},
 	"internal/player/browsertest":        {},
 	"internal/localstack/localstacktest": {"internal/localstack", "migrations"},

@@ -144,8 +144,14 @@ export function nativeEngine({ video, session, output, ready, tracks, fail, say 
   say('native');
   const address = () => session.folder + (session.token ? `t/${session.token}/` : '') + output.master_playlist;
   let last = 0;
+  let used = '';
+  const open = () => { video.src = used = address(); };
+  let playing = false; // as the viewer wants it: an error stops the element, without an event
+  video.addEventListener('play', () => { playing = true; });
+  video.addEventListener('pause', () => { playing = false; });
   video.addEventListener('loadedmetadata', () => {
     if (last) video.currentTime = last;
+    if (playing) video.play().catch(() => {});
     const texts = [...video.textTracks].filter((t) => t.kind === 'subtitles' || t.kind === 'captions');
     ready({ levels: [], pickLevel() {} });
     tracks({
@@ -156,14 +162,15 @@ export function nativeEngine({ video, session, output, ready, tracks, fail, say 
   });
   video.addEventListener('error', async () => {
     if (!video.src) return;
-    last = video.currentTime;
+    last = video.currentTime || last;
+    if (used !== address()) return open(); // the token that it had has ended, and there is another one
     try {
       await session.get(output.master_playlist); // says why
     } catch (e) {
-      if (await session.refused(e.code, e.status, 'native')) video.src = address();
+      if (await session.refused(e.code, e.status, 'native')) open();
       return;
     }
     fail('playback_failed', 0, `native ${video.error?.code ?? ''}`);
   });
-  return { start() { video.src = address(); }, stop() {} };
+  return { start: open, stop() {} };
 }

@@ -1,0 +1,104 @@
+package keystore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+	"github.com/sealcast/sealcast/internal/notices"
+)
+
+const (
+	rememberFor   = time.Second // what is older is read anew, whatever was heard
+	maxRemembered = 10_000      // rows, some 500 bytes each
+	keysChannel   = "sealcast_keys"
+)
+
+// remembered keeps rows of active keys that were read less than a second ago,
+// sealed as they lie in Postgres, while it would hear that one changed
+// (migrations, 00017): what everybody watches is not read for everybody. What
+// was not found, what is pending and what retires is never remembered.
+type remembered struct {
+	keep time.Duration
+
+	mu      sync.Mutex
+	hearing bool
+	era     uint64 // counts what was forgotten
+	rows    map[servedID]rememberedRow
+}
+
+// servedID is what a viewer asks for.
+type servedID struct {
+	hash      string
+	kid       cenc.KID
+	byDefault bool
+}
+
+type rememberedRow struct {
+	row   sealedKey
+	asked time.Time // when its question was asked
+}
+
+func idOf(hash string, kid *cenc.KID) servedID {
+	if kid == nil {
+		return servedID{hash: hash, byDefault: true}
+	}
+	return servedID{hash: hash, kid: *kid}
+}
+
+// get gives a row that is remembered, or the era for put: whoever asks Postgres
+// takes it before the question.
+func (m *remembered) get(id servedID, now time.Time) (row sealedKey, era uint64, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[id]
+	// By the wall clock too: the monotonic one stands still while a virtual machine is suspended.
+	if ok && max(now.Sub(r.asked), now.Round(0).Sub(r.asked)) < m.keep {
+		return r.row, m.era, true
+	}
+	return sealedKey{}, m.era, false
+}
+
+// put remembers what a question of asked and era brought, unless something has
+// changed since: it may have been read before.
+func (m *remembered) put(id servedID, row sealedKey, era uint64, asked time.Time) {
+	if row.State != StateActive {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.hearing || m.era != era {
+		return
+	}
+	if len(m.rows) >= maxRemembered {
+		clear(m.rows)
+	}
+	m.rows[id] = rememberedRow{row, asked}
+}
+
+// forget forgets all, and says whether changes are heard from now on.
+func (m *remembered) forget(hearing bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hearing = hearing
+	m.era++
+	m.rows = map[servedID]rememberedRow{}
+}
+
+// Listen lets Served remember sealed rows for up to a second until ctx ends. It
+// hears of each row that changes, on a connection of its own, and forgets; while
+// it cannot hear, nothing is remembered and each call of Served asks Postgres.
+func (p *Postgres) Listen(ctx context.Context) error {
+	defer p.remembered.forget(false)
+	notices.Listener{
+		Pool: p.pool, Channel: keysChannel, Name: "sealcast key listener",
+		Up:    func(context.Context) error { p.remembered.forget(true); return nil },
+		Heard: func(string) { p.remembered.forget(true) },
+		Down: func(error) {
+			p.remembered.forget(false)
+			p.metrics.deaf.Inc()
+		},
+	}.Run(ctx)
+	return nil
+}

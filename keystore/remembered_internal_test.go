@@ -1,0 +1,66 @@
+package keystore
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
+)
+
+// What is remembered is young, active, and was read after the last change that
+// was heard of.
+func TestRemembered(t *testing.T) {
+	t.Parallel()
+	m := remembered{keep: time.Second}
+	kid := cenc.NewKID()
+	id, other, now := idOf("a", nil), idOf("a", &kid), time.Now()
+	has := func(id servedID, at time.Time) bool { _, _, ok := m.get(id, at); return ok }
+	_, era, _ := m.get(id, now)
+	row := func(state State) sealedKey { return sealedKey{Key: Key{Hash: "a", State: state}} }
+
+	m.put(id, row(StateActive), era, now)
+	if has(id, now) {
+		t.Error("remembered before changes are heard")
+	}
+	m.forget(true)
+	m.put(id, row(StateActive), era, now)
+	if has(id, now) {
+		t.Error("remembered what may have been read before the change")
+	}
+	_, era, _ = m.get(id, now)
+	for _, state := range []State{StatePending, StateRetiring, StateRevoked, StateShredded} {
+		m.put(id, row(state), era, now)
+		if has(id, now) {
+			t.Errorf("a key that is %s is remembered", state)
+		}
+	}
+	m.put(id, row(StateActive), era, now)
+	if !has(id, now) || !has(id, now.Add(time.Second-1)) || has(id, now.Add(time.Second)) {
+		t.Error("want it for less than a second")
+	}
+	if has(id, now.Round(0).Add(time.Hour)) {
+		t.Error("it outlives a clock that stood still")
+	}
+	if has(other, now) || has(idOf("b", nil), now) {
+		t.Error("another key is remembered with it")
+	}
+	m.forget(true)
+	if has(id, now) {
+		t.Error("it outlives a change")
+	}
+	_, era, _ = m.get(id, now)
+	for i := range maxRemembered + 5 {
+		m.put(idOf(fmt.Sprint(i), nil), row(StateActive), era, now)
+	}
+	if len(m.rows) != 5 {
+		t.Errorf("%d rows are remembered", len(m.rows))
+	}
+	m.forget(false)
+	if _, era, _ = m.get(id, now); len(m.rows) != 0 {
+		t.Error("rows outlive the connection")
+	}
+	if m.put(id, row(StateActive), era, now); has(id, now) {
+		t.Error("remembered while nothing is heard")
+	}
+}

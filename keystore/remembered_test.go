@@ -1,0 +1,146 @@
+package keystore_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
+	"github.com/sealcast/sealcast/keystore"
+)
+
+// While changes are heard a key's row is read once for everybody, and anew as
+// soon as it changes. Rows are remembered for an hour here: that they are
+// forgotten is the notices' doing alone.
+func TestServedRemembersUntilARowChanges(t *testing.T) {
+	t.Parallel()
+	dsn := localstacktest.DSN(t)
+	pool, asked, _ := busyPool(t, dsn)
+	admin := localstacktest.Connect(t, dsn)
+	s := open(t, pool, keyring(t, 1, 2))
+	s.Remember(time.Hour)
+	keys := issueMany(t, admin, s, 6)
+	ctx, stop := context.WithCancel(t.Context())
+	var listening sync.WaitGroup
+	listening.Go(func() { _ = s.Listen(ctx) })
+	defer func() { stop(); listening.Wait() }()
+
+	serve := func(i int) (keystore.Key, error) {
+		if i%2 == 0 {
+			return s.Served(t.Context(), keys[i].Hash, nil)
+		}
+		return s.Served(t.Context(), keys[i].Hash, &keys[i].KID)
+	}
+	reads := func(i int) bool {
+		before := asked.n.Load()
+		if got, err := serve(i); err != nil || got.KID != keys[i].KID || !got.Content.Equal(keys[i].Content) {
+			t.Fatalf("key %d: %v", i, err)
+		}
+		return asked.n.Load() > before
+	}
+	remember := func(i int) { eventually(t, "a row is remembered", func() bool { return !reads(i) }) }
+	for i := range keys {
+		remember(i)
+	}
+	asked.n.Store(0)
+	for range 20 {
+		for i := range keys {
+			reads(i)
+		}
+	}
+	if n := asked.n.Load(); n != 0 {
+		t.Errorf("%d queries for keys that are remembered", n)
+	}
+
+	gone := func(i int) func() bool {
+		return func() bool { _, err := serve(i); return errors.Is(err, keystore.ErrNotFound) }
+	}
+	exec(t, admin, `UPDATE content_keys SET state = 'revoked' WHERE kid = $1`, keys[0].KID[:])
+	eventually(t, "a revoked key is gone", gone(0))
+	remember(1)
+	if _, err := keystore.ShredAsset(t.Context(), admin, keys[1].Hash, false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a shredded key is gone", gone(1))
+	remember(2)
+	err := pgx.BeginFunc(t.Context(), admin, func(tx pgx.Tx) error {
+		_, err := s.RetireOthers(t.Context(), tx, keys[2].Hash, "another", 0)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a retired key is gone", gone(2))
+	remember(3)
+	exec(t, admin, `DELETE FROM content_keys WHERE kid = $1`, keys[3].KID[:])
+	eventually(t, "a deleted row is gone", gone(3))
+	remember(4)
+	if _, err := open(t, admin, keyring(t, 2, 1)).Rewrap(t.Context(), keystore.RewrapOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a key that was sealed anew is read anew", func() bool {
+		got, err := serve(4)
+		if err != nil || !got.Content.Equal(keys[4].Content) {
+			t.Fatal(err)
+		}
+		return got.KEKVersion == 2
+	})
+
+	remember(5)
+	exec(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sealcast key listener'`)
+	eventually(t, "nothing is remembered without the connection", func() bool { return reads(5) })
+	remember(5) // there is another connection
+}
+
+// Without Listen every call reads.
+func TestServedReadsWhileNothingIsHeard(t *testing.T) {
+	t.Parallel()
+	pool, asked, _ := busyPool(t, localstacktest.DSN(t))
+	s := open(t, pool, keyring(t, 1))
+	key := issueMany(t, pool, s, 1)[0]
+	for range 5 {
+		if _, err := s.Served(t.Context(), key.Hash, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked.n.Load(); n != 5 {
+		t.Errorf("%d queries for five calls", n)
+	}
+}
+
+// A row that was sealed anew opens although it is remembered as it was and the
+// old KEK has been taken away.
+func TestServedForgetsWhatNoKEKOpens(t *testing.T) {
+	t.Parallel()
+	dsn := localstacktest.DSN(t)
+	pool, admin := localstacktest.Connect(t, dsn), localstacktest.Connect(t, dsn)
+	s := open(t, pool, keyring(t, 1, 2))
+	key := issueMany(t, admin, s, 1)[0]
+	s.Remember(time.Hour)
+	s.Hear() // and then nothing: the notice is late
+	if _, err := s.Served(t.Context(), key.Hash, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, admin, keyring(t, 2, 1)).Rewrap(t.Context(), keystore.RewrapOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(t.Context(), keyring(t, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Served(t.Context(), key.Hash, nil); err != nil || got.KEKVersion != 2 || !got.Content.Equal(key.Content) {
+		t.Errorf("version %d, %v", got.KEKVersion, err)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
