@@ -2,6 +2,11 @@ package pipeline_test
 
 import (
 	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/Eyevinn/mp4ff/mp4"
@@ -14,8 +19,14 @@ import (
 // each output. The packager seldom writes a second init segment that says more
 // than the first; then the segment is checked again.
 func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
+	checked := filepath.Join(t.TempDir(), "checked")
 	l := newLab(t, func(cfg *pipeline.Config) {
-		scripted(t, cfg, "packager", `"$REAL" "$@"; rc=$?; sleep 3; exit $rc`)
+		scripted(t, cfg, "packager", `"$REAL" "$@"; rc=$?; until [ -e `+checked+` ]; do sleep 0.1; done; exit $rc`)
+		cfg.Log = slog.New(&afterDecoders{n: 4, then: func() { // the encoder, and three of the gate's
+			if err := os.WriteFile(checked, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		}})
 	})
 	p := l.run(l.request(clip(t, "15")))
 	before, behind, packagers := 0, 0, 0
@@ -32,6 +43,28 @@ func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
 	if before != 3 || behind > 1 || packagers != 2 {
 		t.Errorf("%d decoders before the packagers ended, %d behind them, %d packagers", before, behind, packagers)
 	}
+}
+
+// afterDecoders is a log that acts when ffmpeg has ended n times.
+type afterDecoders struct {
+	ended atomic.Int32
+	n     int32
+	then  func()
+}
+
+func (*afterDecoders) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *afterDecoders) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h *afterDecoders) WithGroup(string) slog.Handler      { return h }
+
+func (h *afterDecoders) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if r.Message == "child ended" && a.Key == "child" && a.Value.String() == "ffmpeg" && h.ended.Add(1) == h.n {
+			h.then()
+		}
+		return true
+	})
+	return nil
 }
 
 // Two init segments are the same when they differ in times alone.
