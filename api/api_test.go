@@ -17,23 +17,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/redis/go-redis/v9/logging"
-	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/keystore"
 )
 
-func TestMain(m *testing.M) {
-	logging.Disable() // the Redis client's own: tests take Redis away
-	code := localstacktest.Run(m)
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(localstacktest.RunWhole(m)) }
 
 func TestConfigFaultsTogether(t *testing.T) {
 	_, err := New(Config{BaseURL: "https://video.example.com/", CORSOrigins: []string{"*"}})

@@ -1,10 +1,8 @@
 package api
 
 import (
-	"context"
 	"encoding/base64"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,13 +14,7 @@ import (
 // for one of its playback keys it is.
 func TestPrivateTitleKeys(t *testing.T) {
 	t.Parallel()
-	pool := accessDatabase(t)
-	a, b := newGateRig(t, pool), newGateRig(t, pool)
-	ctx, stop := context.WithCancel(t.Context())
-	var nodes sync.WaitGroup
-	nodes.Go(func() { _ = b.gate.Run(ctx) })
-	defer nodes.Wait()
-	defer stop()
+	a, b := twoNodes(t)
 	b.jobs.put(Job{ID: "job-1", Hash: hashA, Type: "video:transcode", State: "succeeded"})
 	a.admin("POST", "/api/playback-keys", map[string]any{"hash": hashA, "id": "film-1"}, 201)
 	signer := a.newSigner(map[string]any{"kid": "app", "allow_wildcard": true})
@@ -85,7 +77,7 @@ func TestPrivateTitleKeys(t *testing.T) {
 	}
 	set := func(private bool) {
 		t.Helper()
-		_, err := pool.Exec(t.Context(), `INSERT INTO asset_policies (hash, private) VALUES ($1, $2) ON CONFLICT (hash) DO UPDATE SET private = $2`, hashA, private)
+		_, err := a.pool.Exec(t.Context(), `INSERT INTO asset_policies (hash, private) VALUES ($1, $2) ON CONFLICT (hash) DO UPDATE SET private = $2`, hashA, private)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,3 +10,10 @@ func (p *Postgres) Remember(keep time.Duration) { p.remembered.keep = keep }
 
 // Hear lets the store remember without a connection.
 func (p *Postgres) Hear() { p.remembered.forget(true) }
+
+// Remembers counts the rows.
+func (p *Postgres) Remembers() int {
+	p.remembered.mu.Lock()
+	defer p.remembered.mu.Unlock()
+	return len(p.remembered.rows)
+}

@@ -1,13 +1,11 @@
 package keystore_test
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
@@ -15,16 +13,7 @@ import (
 	"github.com/sealcast/sealcast/keystore/keystoretest"
 )
 
-func TestMain(m *testing.M) {
-	code := localstacktest.Run(m)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(localstacktest.RunWhole(m)) }
 
 func TestPostgresIsAStore(t *testing.T) {
 	keystoretest.Run(t, func(t *testing.T) keystoretest.Harness {
@@ -45,27 +34,10 @@ func open(t testing.TB, pool *pgxpool.Pool, keys *keystore.Keyring) *keystore.Po
 	return s
 }
 
-// keyring has versions whose KEKs are known by one byte; the first is primary.
-func keyring(t testing.TB, versions ...int) *keystore.Keyring {
-	t.Helper()
-	keks := map[int][]byte{}
-	for _, v := range versions {
-		keks[v] = kek(byte(v))
-	}
-	keys, err := keystore.NewKeyring(versions[0], keks)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
-
-func kek(b byte) []byte {
-	bytes := make([]byte, keystore.KEKSize)
-	for i := range bytes {
-		bytes[i] = b
-	}
-	return bytes
-}
+var (
+	keyring = keystoretest.Keyring
+	kek     = keystoretest.KEK
+)
 
 const hash = "00000000000000000000000000000000000000000000000000000000000000ab"
 

@@ -2,13 +2,9 @@ package pipeline_test
 
 import (
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/sealcast/sealcast/pipeline"
@@ -29,19 +25,7 @@ func TestCodecs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
-			dir := t.TempDir()
-			var mu sync.Mutex
-			kept := map[string]*os.File{}
-			pipeline.Tap(l.runner, func(rendition string) io.Writer {
-				f, err := os.Create(filepath.Join(dir, rendition+".mp4"))
-				if err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				kept[rendition] = f
-				return f
-			})
+			kept := l.keepEncodes()
 			req := l.request(makeSource(t, "a.mp4", c.source...), func(o *pipeline.Options) { o.Codecs, o.SegmentSeconds = c.codecs, 2 })
 			p := l.run(req)
 			var made []string

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sealcast/sealcast/internal/corpus"
+	"github.com/sealcast/sealcast/internal/verify"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -33,9 +35,11 @@ var codes = map[string]bool{
 }
 
 // Every source of the corpus ends as its case says: with a presentation that
-// passed the gate and decodes, or with a code of the closed set and nothing
-// playable in the store. None of them makes anybody connect to the canary's
-// address or open its file.
+// passed the gate and that the strict client accepts, or with a code of the
+// closed set and nothing playable in the store. Of a legal one HLS and DASH
+// are accepted, of cmaf or of two outputs of one encode, and sound and picture
+// are within 20 ms of each other in each. None of them makes anybody connect to the
+// canary's address or open its file.
 func TestCorpusMedia(t *testing.T) {
 	bird := newCanary(t)
 	clips, err := corpus.MakeClips(t.Context(), t.TempDir())
@@ -52,10 +56,11 @@ func TestCorpusMedia(t *testing.T) {
 			t.Run(m.Name, func(t *testing.T) {
 				t.Parallel()
 				l := &lab{t: t, runner: shared.runner, source: shared.source, media: shared.media}
-				output := pipeline.Outputs[i%len(pipeline.Outputs)]
-				l.corpusCase(i, m, bird, func(o *pipeline.Options) {
-					o.Outputs, o.Ladder = []string{output}, []string{"240p"} // rungs are TestOddSources' matter
-				})
+				outputs := []string{pipeline.Outputs[i%len(pipeline.Outputs)]}
+				if m.Legal && outputs[0] != pipeline.OutputCMAF {
+					outputs = []string{pipeline.OutputCMAF, outputs[0]}
+				}
+				l.corpusCase(i, m, bird, func(o *pipeline.Options) { o.Outputs, o.Ladder = outputs, []string{"240p"} })
 			})
 		}
 	})
@@ -106,15 +111,26 @@ func (l *lab) codeOf(err error) string {
 }
 
 func (l *lab) wantPresentation(req pipeline.Request, p *pipeline.Presentation, m corpus.Medium) {
-	pictures, sound := int64(0), 0
-	for _, r := range l.accepted(req, p)[0].Renditions {
-		pictures = max(pictures, r.Pictures)
-		if r.Sounds > 0 && r.Pictures == 0 {
-			sound++
+	tracks := len(p.Audio) / len(p.Outputs)
+	last := p.Outputs[len(p.Outputs)-1]
+	reports := []*verify.Report{l.judged(req, p, last.MasterPlaylist)}
+	if m.Legal {
+		reports = append(reports, l.judged(req, p, p.Outputs[0].Manifest))
+	}
+	for _, report := range reports {
+		pictures, sound := int64(0), 0
+		for _, r := range report.Renditions {
+			pictures = max(pictures, r.Pictures)
+			if r.Sounds > 0 && r.Pictures == 0 {
+				sound++
+			}
+		}
+		if pictures != p.Video[0].Frames || sound != tracks {
+			l.t.Errorf("%s: the client decoded %d pictures of %d, and sound of %d tracks of %d", report.URL, pictures, p.Video[0].Frames, sound, tracks)
 		}
 	}
-	if pictures != p.Video[0].Frames || sound != len(p.Audio) {
-		l.t.Errorf("the client decoded %d pictures of %d, and sound of %d tracks of %d", pictures, p.Video[0].Frames, sound, len(p.Audio))
+	if m.Legal {
+		l.wantLegal(req, p, m)
 	}
 	if m.Frames == 0 {
 		return
@@ -122,8 +138,27 @@ func (l *lab) wantPresentation(req pipeline.Request, p *pipeline.Presentation, m
 	if p.Video[0].Frames != m.Frames && p.Video[0].Frames != m.Frames+1 {
 		l.t.Errorf("%d frames, want %d", p.Video[0].Frames, m.Frames)
 	}
-	if m.Audio >= 0 && len(p.Audio) != m.Audio {
-		l.t.Errorf("%d audio renditions, want %d", len(p.Audio), m.Audio)
+	if m.Audio >= 0 && tracks != m.Audio {
+		l.t.Errorf("%d audio renditions, want %d", tracks, m.Audio)
+	}
+}
+
+// wantLegal wants what holds of legal sources only.
+func (l *lab) wantLegal(req pipeline.Request, p *pipeline.Presentation, m corpus.Medium) {
+	if top := p.Video[0]; m.Width != 0 && (top.Width != m.Width || top.Height != m.Height) {
+		l.t.Errorf("the picture is %d×%d, want %d×%d", top.Width, top.Height, m.Width, m.Height)
+	}
+	if m.Flashes > 0 {
+		for _, out := range p.Outputs {
+			l.together(req, out.Name, p, m)
+		}
+	}
+	if len(m.Look) > 0 {
+		file := filepath.Join(l.t.TempDir(), "source"+path.Ext(req.SourceKey))
+		if err := os.WriteFile(file, m.Body, 0o600); err != nil {
+			l.t.Fatal(err)
+		}
+		l.sameLook(req, p, file, 6, m.Look...)
 	}
 }
 

@@ -89,19 +89,7 @@ func (r *Runner) DryRun(ctx context.Context, req Request) (*DryRun, error) {
 	if err := req.Options.Validate(); err != nil {
 		return nil, err
 	}
-	ctx, abort := context.WithCancelCause(ctx)
-	defer abort(nil)
-	a, end, err := r.open(ctx, abort, req)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	d, err := a.dryRun(ctx, abort)
-	r.metrics.observe(a)
-	if err != nil {
-		return nil, a.firstCause(ctx, err)
-	}
-	return d, nil
+	return attempted(ctx, r, req, (*attempt).dryRun)
 }
 
 func (a *attempt) dryRun(ctx context.Context, abort context.CancelCauseFunc) (*DryRun, error) {

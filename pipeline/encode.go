@@ -99,8 +99,10 @@ func filterGraph(src *Source, p Plan) string {
 	}
 	// start_time=0: a video that starts late begins with its first frame, so
 	// that every rendition begins at zero.
+	g.WriteString(moved("setpts", p.offGrid(src)))
 	fmt.Fprintf(&g, "fps=fps=%s:start_time=0,", p.Rate)
 	g.WriteString(clipPictures(src, p))
+	g.WriteString(stillAfter(src))
 	halved := false
 	for n, same := range sizes {
 		v := p.Video[same[0]]

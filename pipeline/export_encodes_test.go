@@ -42,3 +42,15 @@ var (
 	ParseLoudness = parseLoudness
 	SniffPicture  = sniffPicture
 )
+
+// Filters returns what is done to the pictures and the sound of a source of one
+// rung and one track.
+func Filters(rate Rational, gap, pictures, sound time.Duration) (string, string) {
+	src := &Source{
+		Duration: max(pictures, sound),
+		Video:    VideoSource{Codec: "h264", Width: 320, Height: 240, SAR: Rational{1, 1}, Gap: gap, Duration: pictures},
+		Audio:    []AudioSource{{Index: 1, Duration: sound}},
+	}
+	p := Plan{Rate: rate, Video: []VideoPlan{{Width: 320, Height: 240, Rate: rate}}}
+	return filterGraph(src, p), soundFilter(src, p, AudioPlan{Stream: 1})
+}

@@ -172,24 +172,31 @@ func TestWrongStoredKeyIsNoticed(t *testing.T) {
 	}
 }
 
-// A segment that is not in the store as it was made fails the attempt.
+// A segment that is not in the store as it was made fails the attempt, whether
+// it is checked while the encode runs or behind it.
 func TestDamagedUploadIsNoticed(t *testing.T) {
-	var hit atomic.Bool
-	l := newLab(t, func(c *pipeline.Config) {
-		spy := &spyStore{ObjectStore: c.Media}
-		spy.afterPut = func(key string) {
-			if strings.HasSuffix(key, "ts/v-360p/1.ts") && !hit.Swap(true) {
-				if _, err := spy.ObjectStore.Put(context.Background(), key, []byte("damaged"), "video/mp2t", ""); err != nil {
-					t.Error(err)
+	file := clip(t, "15") // three segments
+	for _, name := range []string{"ts/v-360p/1.ts", "ts/v-360p/3.ts", "cmaf/a-0/3.m4s"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var hit atomic.Bool
+			l := newLab(t, func(c *pipeline.Config) {
+				spy := &spyStore{ObjectStore: c.Media}
+				spy.afterPut = func(key string) {
+					if strings.HasSuffix(key, name) && !hit.Swap(true) {
+						if _, err := spy.ObjectStore.Put(context.Background(), key, []byte("damaged"), "video/mp2t", ""); err != nil {
+							t.Error(err)
+						}
+					}
 				}
-			}
-		}
-		c.Media = spy
-	})
-	req := l.request(clip(t, "15"))
-	_, err := l.runner.Run(t.Context(), req)
-	wantCode(t, err, pipeline.CodeVerifyFailed, false)
-	l.nothingPlayable(req)
+				c.Media = spy
+			})
+			req := l.request(file)
+			_, err := l.runner.Run(t.Context(), req)
+			wantCode(t, err, pipeline.CodeVerifyFailed, false)
+			l.nothingPlayable(req)
+		})
+	}
 }
 
 // A source that changes under the reader fails as such, for good.

@@ -23,21 +23,28 @@ func TestDecryptedOutputEqualsTheEncode(t *testing.T) {
 	}
 }
 
-func decryptedEqualsTheEncode(t *testing.T, options func(*pipeline.Options)) {
-	l := newLab(t)
-	dir := t.TempDir()
+// keepEncodes keeps what the encoder makes of each rendition, on its way to the
+// packagers. The files are open, and the map is whole, when the run has ended.
+func (l *lab) keepEncodes() map[string]*os.File {
+	dir := l.t.TempDir()
 	var mu sync.Mutex
 	kept := map[string]*os.File{}
 	pipeline.Tap(l.runner, func(rendition string) io.Writer {
 		f, err := os.Create(filepath.Join(dir, rendition+".mp4"))
 		if err != nil {
-			t.Error(err)
+			l.t.Error(err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		kept[rendition] = f
 		return f
 	})
+	return kept
+}
+
+func decryptedEqualsTheEncode(t *testing.T, options func(*pipeline.Options)) {
+	l := newLab(t)
+	kept := l.keepEncodes()
 	file := makeSource(t, "clip.mp4", join(moving("320x180", "30", "5"), tone("5"), words("-c:v libx264 -preset ultrafast -c:a aac"))...)
 	req := l.request(file, options)
 	p := l.run(req)

@@ -16,8 +16,9 @@ import (
 )
 
 // gate is the verify gate: nothing is published that it did not read back.
-// First and middle segments are checked while the encode runs, as soon as they
-// are durable; the rest follows when the packagers have ended.
+// First and middle segments are checked while the encode runs, the last ones
+// while the packagers end (lastrow.go), each as soon as they are durable; the
+// rest follows when the packagers have ended.
 type gate struct {
 	a      *attempt
 	abort  func(error)
@@ -32,8 +33,9 @@ type gate struct {
 	mu      sync.Mutex
 	waiting map[int][]*segment // by number, durable but not all there yet
 	ready   []*segment         // whole rows that wait for the next one
-	picked  map[string]bool    // names that were given to a check
-	periods chan struct{}      // holds as many as there are checks of key periods
+	last    lastRow
+	picked  map[string]bool // names that were given to a check
+	periods chan struct{}   // holds as many as there are checks of key periods
 }
 
 // behindTheEncode is the priority of checks that run while the encode does.
@@ -51,7 +53,7 @@ type packed struct {
 func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
 	n := plan.segments(src.Duration.Seconds())
 	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}, periods: make(chan struct{}, parallelPeriods)}
-	// The very last segments are left to verify, which knows them.
+	g.last = lastRow{number: n, waiting: map[string][]*segment{}}
 	if n >= 2 {
 		g.early = []int{1}
 	}
@@ -77,6 +79,9 @@ func (g *gate) row() (n int) {
 // rendition of every output has an early number, that row is checked; in a
 // short film the first row waits for the middle one.
 func (g *gate) durable(ctx context.Context, seg *segment) {
+	if seg.Number >= g.last.number {
+		g.durableLast(ctx, seg)
+	}
 	if !slices.Contains(g.early, seg.Number) {
 		if g.a.req.Options.beginsPeriod(seg.Output, seg.Number) && seg.Track == smallest(carried(seg.Output, g.rs)).Name {
 			g.checkPeriod(ctx, seg)
@@ -150,8 +155,11 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	if err := g.checkEncode(); err != nil {
 		return nil, err
 	}
+	if err := g.forgetOtherInits(); err != nil {
+		return nil, verifyError(err)
+	}
 	var grid []float64
-	last := map[string][]*segment{} // by output
+	rest := map[string][]*segment{} // by output, not checked yet
 	named := 0
 	for _, output := range g.a.req.Options.Outputs {
 		for _, r := range carried(output, g.rs) {
@@ -167,7 +175,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 					return nil, verifyError(fmt.Errorf("%s: %w", trackDir(output, r.Name), err))
 				}
 			}
-			last[output] = append(last[output], g.picksOf(output, r, list)...)
+			rest[output] = append(rest[output], g.picksOf(output, r, list)...)
 			named += len(list.Segments)
 		}
 	}
@@ -180,7 +188,7 @@ func (g *gate) verify(ctx context.Context) (*packed, error) {
 	// Nothing refers to init segments yet: they need not wait.
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.a.up.putAll(both, p.inits) })
-	for _, segs := range last { // at once, for nothing else runs now
+	for _, segs := range rest { // at once, for nothing else runs now
 		group.Go(func() error { return g.a.checkSegments(both, segs, 0) })
 	}
 	if err := group.Wait(); err != nil {
@@ -287,10 +295,10 @@ func (g *gate) checkDurations() error {
 		return err
 	}
 	for _, r := range g.rs {
-		what, due, got := "of pictures ", g.src.Video.Duration, r.Facts.seconds()
+		what, due, got := "of pictures ", g.src.Video.Duration+g.src.still(), r.Facts.seconds()
 		if r.Audio != nil {
 			what, due = fmt.Sprintf("of sound (stream %d) ", r.Audio.Stream), g.src.audioDuration(r.Audio.Stream)
-			if silence := g.src.silence(r.Audio.Stream); got < g.src.pictures().Seconds()-0.1 { // all of the silence did not do
+			if silence := g.src.silence(r.Audio.Stream); got < g.src.film().Seconds()-0.1 { // all of the silence did not do
 				got -= silence.Seconds()
 			}
 		}

@@ -87,22 +87,12 @@ func (r *Runner) MakePart(ctx context.Context, req PartRequest) (*MadePart, erro
 	if !hashPattern.MatchString(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
 		return nil, permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
 	}
-	ctx, abort := context.WithCancelCause(ctx)
-	defer abort(nil)
-	a, end, err := r.open(ctx, abort, Request{
+	return attempted(ctx, r, Request{
 		Hash: req.Hash, Prefix: req.Prefix, SourceKey: req.SourceKey, MaxSourceBytes: req.MaxSourceBytes,
 		Nice: req.Nice, Light: req.Light, Progress: req.Progress, Log: req.Log,
+	}, func(a *attempt, ctx context.Context, abort context.CancelCauseFunc) (*MadePart, error) {
+		return a.makePart(ctx, abort, req)
 	})
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	made, err := a.makePart(ctx, abort, req)
-	r.metrics.observe(a)
-	if err != nil {
-		return nil, a.firstCause(ctx, err)
-	}
-	return made, nil
 }
 
 func (a *attempt) makePart(ctx context.Context, abort context.CancelCauseFunc, req PartRequest) (*MadePart, error) {

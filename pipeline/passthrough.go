@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // Passthrough says whether a source's own pictures may be a rendition.
@@ -34,6 +35,10 @@ func (p Plan) refuseCopy(src *Source) string {
 		return "a clip or a watermark needs an encode"
 	case top.Codec != CodecH264:
 		return "h264 was not asked for"
+	case v.Gap >= time.Millisecond:
+		return "it does not begin at the start of the sound"
+	case src.still() > 0:
+		return fmt.Sprintf("its sound goes on for %.1f s after its pictures", src.still().Seconds())
 	case src.Damaged:
 		return "the source has errors"
 	case v.Codec != "h264":
@@ -44,7 +49,7 @@ func (p Plan) refuseCopy(src *Source) string {
 		return fmt.Sprintf("the pixel format is %s, not 8 bit 4:2:0 of limited range", v.PixFmt)
 	case !v.Progressive:
 		return "the source is not known to be progressive"
-	case v.Rotation != 0:
+	case v.Rotation != 0 || v.Transformed:
 		return "the source has a display matrix"
 	case v.SAR != Rational{1, 1}:
 		return "the pixels are not square"
@@ -91,7 +96,7 @@ func (p Plan) copyTop(scan pictureScan) (Plan, string) {
 	p.SegmentSeconds = float64(length) * float64(p.Rate.Den) / float64(p.Rate.Num)
 	p.KeyFrames = &keyFramePlan{Frames: scan.frames, GOPs: scan.gops, First: first}
 	p.Video = slices.Clone(p.Video)
-	p.Video[0].Copied = true
+	p.Video[0].Copied, p.Video[0].Halved, p.Video[0].Rate = true, false, p.Rate
 	odd := slices.ContainsFunc(scan.gops, func(at int64) bool { return at%2 != 0 })
 	for i := range p.Video {
 		v := &p.Video[i]

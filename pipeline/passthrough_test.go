@@ -96,7 +96,7 @@ func TestNotCopied(t *testing.T) {
 		want       string
 	}{
 		{"it is", "a.mp4", join(flashing, x264, cuts), ""},
-		{"Matroska whose sound has its priming before zero", "a.mkv", join(flashing, x264, cuts), "time stamps"},
+		{"Matroska whose sound has its priming before zero", "a.mkv", join(flashing, x264, cuts), "the start of the sound"},
 		{"open GOPs", "a.mp4", join(flashing, x264, words("-g 50 -bf 3 -x264-params open-gop=1")), "open GOPs"},
 		{"one key frame", "a.mp4", join(flashing, x264, words("-g 300")), "do not suit"},
 		{"too many bits", "a.mp4", join(flashing, x264, cuts, words("-crf 10")), "kbit/s"},
@@ -233,6 +233,18 @@ func TestPassthroughAndHalvedRungs(t *testing.T) {
 		if s != c.want {
 			t.Errorf("%v: %s, want %s", c.gops, s, c.want)
 		}
+	}
+}
+
+// A small source of many pictures is copied whole, whatever its rung would get.
+func TestPassthroughOfAHalvedTop(t *testing.T) {
+	plan, err := pipeline.NewPlan(source(320, 240, pipeline.Rational{Num: 50, Den: 1}), pipeline.DefaultOptions())
+	if err != nil || !plan.Video[0].Halved {
+		t.Fatalf("%+v, %v", plan.Video, err)
+	}
+	got, why := pipeline.CopyTop(plan, 500, 0, 100, 200, 300, 400)
+	if top := got.Video[0]; why != "" || !top.Copied || top.Halved || top.Rate.String() != "50/1" {
+		t.Errorf("the copied rung is planned at %s (halved: %v), refused because %q", top.Rate, top.Halved, why)
 	}
 }
 

@@ -134,6 +134,11 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 	if err := checkRequest(req); err != nil {
 		return nil, err
 	}
+	return attempted(ctx, r, req, (*attempt).run)
+}
+
+// attempted opens an attempt, does its work and ends it.
+func attempted[Made any](ctx context.Context, r *Runner, req Request, work func(*attempt, context.Context, context.CancelCauseFunc) (*Made, error)) (*Made, error) {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	a, end, err := r.open(ctx, abort, req)
@@ -141,12 +146,12 @@ func (r *Runner) Run(ctx context.Context, req Request) (*Presentation, error) {
 		return nil, err
 	}
 	defer end()
-	p, err := a.run(ctx, abort)
+	made, err := work(a, ctx, abort)
 	r.metrics.observe(a)
 	if err != nil {
 		return nil, a.firstCause(ctx, err)
 	}
-	return p, nil
+	return made, nil
 }
 
 // open prepares an attempt: nothing runs yet but its watchdog and its endpoint

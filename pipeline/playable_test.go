@@ -51,9 +51,8 @@ func (l *lab) nothingPlayable(req pipeline.Request) {
 
 var keyLine = regexp.MustCompile(`#EXT-X-KEY:METHOD=AES-128,URI="([^"]+)",IV=0x([0-9a-f]{32})`)
 
-// clear writes a rendition, decrypted, into one file: AES-128 is undone here,
-// cbcs by ffmpeg.
-func (l *lab) clear(req pipeline.Request, output, track string) string {
+// stored writes a rendition into one file. AES-128 is undone.
+func (l *lab) stored(req pipeline.Request, output, track string) string {
 	l.t.Helper()
 	dir := output + "/" + track + "/"
 	var body bytes.Buffer
@@ -87,15 +86,27 @@ func (l *lab) clear(req pipeline.Request, output, track string) string {
 	if err := os.WriteFile(file, body.Bytes(), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
+	return file
+}
+
+// clear is stored with cbcs undone too, by ffmpeg.
+func (l *lab) clear(req pipeline.Request, output, track string) string {
+	l.t.Helper()
+	file := l.stored(req, output, track)
 	key, encrypted := req.Keys[output]
 	if !encrypted || output != pipeline.OutputCMAF {
 		return file
 	}
-	opened := strings.TrimSuffix(file, ext) + "-clear.mp4"
+	in, err := os.Open(file)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer in.Close()
+	opened := strings.TrimSuffix(file, ".mp4") + "-clear.mp4"
 	// Through a pipe: ffmpeg 5.1 mixes up the keys of a third fragment when it can seek.
 	cmd := exec.Command("ffmpeg", "-v", "error", "-decryption_key", hex.EncodeToString(key.Content.Bytes()),
 		"-i", "pipe:0", "-c", "copy", "-copyts", opened)
-	cmd.Stdin = &body
+	cmd.Stdin = in
 	if out, err := cmd.CombinedOutput(); err != nil {
 		l.t.Fatalf("decrypt %s: %v\n%s", file, err, out)
 	}

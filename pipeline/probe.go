@@ -39,6 +39,7 @@ type VideoSource struct {
 	Width, Height int      // as coded
 	SAR           Rational // sample aspect ratio; 1/1 when unknown
 	Rotation      int      // degrees, 0, 90, 180 or 270
+	Transformed   bool     // a display matrix turns, mirrors or scales it
 	BaseRate      Rational // r_frame_rate
 	AvgRate       Rational // avg_frame_rate
 	Interlaced    bool
@@ -49,6 +50,7 @@ type VideoSource struct {
 	FullRange     bool
 	BitRate       int64         // bit/s; 0: the container does not say
 	Transfer      string        // transfer characteristics, as ffmpeg names them
+	Gap           time.Duration // from the start of the container to the first picture
 	Duration      time.Duration // with the gap before it; 0: the container does not say
 }
 
@@ -76,6 +78,7 @@ type AudioSource struct {
 	Channels, SampleRate int
 	Language, Title      string
 	Default              bool
+	Start                time.Duration // by the container's clock
 	Duration             time.Duration // with the gap before it; 0: the container does not say
 	Heard                bool          // it has packets in the first two seconds
 }
@@ -290,6 +293,7 @@ type probeStream struct {
 	} `json:"disposition"`
 	Tags         map[string]string `json:"tags"`
 	SideDataList []struct {
+		Type     string  `json:"side_data_type"`
 		Rotation float64 `json:"rotation"`
 	} `json:"side_data_list"`
 }
@@ -316,7 +320,7 @@ func parseStreams(doc []byte) (src *Source, video *probeStream, format probeForm
 			src.Audio = append(src.Audio, AudioSource{
 				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
 				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
-				Default: s.Disposition.Default == 1, Duration: s.end(p.Format), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
+				Default: s.Disposition.Default == 1, Start: seconds(s.StartTime), Duration: s.end(p.Format), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
 			})
 		}
 	}
@@ -341,8 +345,25 @@ func parseProbe(doc []byte) (*Source, error) {
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
 	src.Video = videoFacts(video, format)
+	src.Video.Gap = max(0, seconds(video.StartTime)-src.begins(video, format))
 	src.Duration = src.usedDuration(seconds(format.Duration))
 	return src, nil
+}
+
+// begins is the time that ffmpeg takes for zero: where the container begins, and of
+// a container whose clock may jump, the first of the streams that are used
+// (ffmpeg's correct_input_start_times).
+func (s *Source) begins(video *probeStream, c probeFormat) time.Duration {
+	if c.Name != "mpegts" && c.Name != "mpeg" && c.Name != "ogg" {
+		return seconds(c.StartTime)
+	}
+	first := seconds(video.StartTime)
+	for _, a := range s.Audio {
+		if a.Heard {
+			first = min(first, a.Start)
+		}
+	}
+	return first
 }
 
 func videoFacts(s *probeStream, c probeFormat) VideoSource {
@@ -364,6 +385,7 @@ func videoFacts(s *probeStream, c probeFormat) VideoSource {
 	}
 	rotation := 0.0
 	for _, side := range s.SideDataList {
+		v.Transformed = v.Transformed || side.Type == "Display Matrix"
 		if side.Rotation != 0 {
 			rotation = side.Rotation
 		}

@@ -2,6 +2,8 @@ package pipeline_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,6 +35,10 @@ func (o *outlet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.key(w, r, hash)
 		return
 	}
+	if hash, ok := strings.CutPrefix(r.URL.Path, "/api/license/clearkey/"); ok {
+		o.licence(w, r, hash)
+		return
+	}
 	name, ok := strings.CutPrefix(r.URL.Path, "/"+pipeline.KeyPrefix(o.req.Hash, o.req.Prefix))
 	if _, there := o.types[name]; !ok || !there {
 		http.NotFound(w, r)
@@ -61,16 +67,39 @@ func (o *outlet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
+// key is the key route.
 func (o *outlet) key(w http.ResponseWriter, r *http.Request, hash string) {
-	w.Header().Set("Cache-Control", "no-store")
-	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	status, code := http.StatusOK, ""
-	var key cenc.ContentKey
+	key := o.req.Keys[o.req.Options.Outputs[0]].Content
 	if kid, err := cenc.ParseKID(r.URL.Query().Get("kid")); err == nil {
 		key, _ = o.req.StoredKey(r.Context(), kid)
-	} else {
-		key = o.req.Keys[o.req.Options.Outputs[0]].Content
 	}
+	if o.allowed(w, r, hash, key) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(key.Bytes())
+	}
+}
+
+// licence is the Clear Key route (W3C EME, 9.1): one key is asked for at a time.
+func (o *outlet) licence(w http.ResponseWriter, r *http.Request, hash string) {
+	var ask struct{ Kids []string }
+	var key cenc.ContentKey
+	if err := json.NewDecoder(r.Body).Decode(&ask); err == nil && len(ask.Kids) == 1 {
+		if id, err := base64.RawURLEncoding.DecodeString(ask.Kids[0]); err == nil && len(id) == cenc.KeySize {
+			key, _ = o.req.StoredKey(r.Context(), cenc.KID(id))
+		}
+	}
+	if o.allowed(w, r, hash, key) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"oct","kid":%q,"k":%q}],"type":"temporary"}`, ask.Kids[0], base64.RawURLEncoding.EncodeToString(key.Bytes()))
+	}
+}
+
+// allowed answers for a key that may not be had.
+func (o *outlet) allowed(w http.ResponseWriter, r *http.Request, hash string, key cenc.ContentKey) bool {
+	w.Header().Set("Cache-Control", "no-store")
+	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	var status int
+	var code string
 	switch {
 	case !bearer:
 		status, code = http.StatusUnauthorized, "token_required"
@@ -80,23 +109,24 @@ func (o *outlet) key(w http.ResponseWriter, r *http.Request, hash string) {
 		status, code = http.StatusForbidden, "token_mismatch"
 	case key.IsZero():
 		status, code = http.StatusNotFound, "no_key"
-	}
-	if status == http.StatusOK {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = w.Write(key.Bytes())
-		return
+	default:
+		return true
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintf(w, `{"status":%d,"code":%q}`, status, code)
+	return false
 }
 
-// accepted lets the strict client judge every output as HLS, which has all
-// segments, and gives what it saw.
+// accepted lets the strict client judge every output, as HLS and, where it has a
+// manifest, as DASH, and gives what it saw.
 func (l *lab) accepted(req pipeline.Request, p *pipeline.Presentation) (reports []*verify.Report) {
 	l.t.Helper()
 	for _, out := range p.Outputs {
 		reports = append(reports, l.judged(req, p, out.MasterPlaylist))
+		if out.Manifest != "" {
+			reports = append(reports, l.judged(req, p, out.Manifest))
+		}
 	}
 	return reports
 }

@@ -132,15 +132,45 @@ func clipSound(src *Source, p Plan) string {
 
 // soundFilter brings a track to its clip and its gain; stereo comes before loudness.
 func soundFilter(src *Source, p Plan, t AudioPlan) string {
-	f := "aresample=async=1:first_pts=0" + clipSound(src, p)
+	f := moved("asetpts", p.offGrid(src)) + "aresample=async=1:first_pts=0" + clipSound(src, p)
 	if p.Loudness {
 		f += fmt.Sprintf(",%s,volume=%.2fdB", t.layout(), t.GainDB)
 	}
 	return f + silenceAfter(src, t)
 }
 
-// silenceFrom is how much earlier than the pictures sound may end.
-const silenceFrom = 2 * time.Second
+// offGrid is how many seconds pictures and sound are late, that the first picture
+// is on the grid of the output's rate: else all of them are off by up to half a
+// picture, and the sound is not. Matroska's pictures are, for its clock begins
+// with the encoder's priming of the sound, a frame of 1,024 samples: that much is
+// cut; what would be more is made up for by waiting when that is less.
+func (p Plan) offGrid(src *Source) float64 {
+	if src.pictureless() || p.Rate.Float() == 0 {
+		return 0
+	}
+	const priming, exact = 0.025, 0.001
+	frame := 1 / p.Rate.Float()
+	late := math.Mod(src.Video.Gap.Seconds(), frame)
+	if late > priming && late > frame/2 {
+		late -= frame
+	}
+	if math.Abs(late) < exact {
+		return 0
+	}
+	return late
+}
+
+// moved takes seconds off all time stamps.
+func moved(filter string, seconds float64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s=PTS%+.6f/TB,", filter, -seconds)
+}
+
+// apart is how much earlier than the other one sound or pictures may end: players
+// of DASH stop at the end of the period.
+const apart = 300 * time.Millisecond
 
 // silenceAfter lets silence follow a track that ends early, to the end of the
 // pictures: renditions that play together last as long as each other, to a
@@ -150,19 +180,44 @@ func silenceAfter(src *Source, t AudioPlan) string {
 	if silence <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(",apad=pad_dur=%.3f,atrim=end=%.3f", silence.Seconds(), src.pictures().Seconds())
+	return fmt.Sprintf(",apad=pad_dur=%.3f,atrim=end=%.3f", silence.Seconds(), src.film().Seconds())
 }
 
 // silence is how much of it may follow a track: what the source says that the
-// track is shorter than the pictures, and as much as it may be off. No more, so
+// track is shorter than the film, and as much as it may be off. No more, so
 // that sound which is cut off is missed (checkDurations). 0: none follows.
 func (s *Source) silence(stream int) time.Duration {
 	ends := s.audioDuration(stream)
-	missing := s.pictures() - ends
-	if s.pictureless() || ends <= 0 || missing <= silenceFrom {
+	missing := s.film() - ends
+	if s.pictureless() || ends <= 0 || missing <= apart {
 		return 0
 	}
 	return missing + time.Duration(tolerance(ends.Seconds())*float64(time.Second))
+}
+
+// still is for how long the last picture stands because sound goes on, as far as
+// the source says: at most as long as the pictures, for damaged sources promise
+// days of sound.
+func (s *Source) still() time.Duration {
+	longest := time.Duration(0)
+	for _, a := range s.Audio {
+		longest = max(longest, a.Duration)
+	}
+	if after := min(longest, s.Duration) - s.Video.Duration; after > apart && after <= s.Video.Duration {
+		return after
+	}
+	return 0
+}
+
+// film is how long the pictures last, the last one with what it stands.
+func (s *Source) film() time.Duration { return s.pictures() + s.still() }
+
+// stillAfter lets the last picture stand.
+func stillAfter(src *Source) string {
+	if src.still() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("tpad=stop_mode=clone:stop_duration=%.3f,", src.still().Seconds())
 }
 
 // watermarkFilter lays input 1 over the pad in and names the result out.

@@ -6,17 +6,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"os"
-	"path"
-	"strconv"
-	"strings"
 
 	"github.com/Eyevinn/mp4ff/mp4"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/sealcast/sealcast/internal/cenc"
-	"github.com/sealcast/sealcast/internal/proc"
 )
 
 // checkSegments reads segments back from the store and opens them with the key
@@ -31,7 +25,10 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 	if err != nil {
 		return err
 	}
-	files := make([]*os.File, len(segs)) // clear, in memory
+	decoder, err := a.startDecoder(ctx, segs, nice)
+	if err != nil {
+		return err
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelChecks)
 	for i, seg := range segs {
@@ -45,7 +42,7 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 				err = a.samePictures(seg, clear)
 			}
 			if err == nil {
-				files[i], err = memoryFile(seg.Object.Name, clear)
+				err = decoder.fill(i, clear)
 			}
 			if err != nil {
 				return verifyError(fmt.Errorf("%s: %w", seg.Object.Name, err))
@@ -54,10 +51,10 @@ func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) 
 		})
 	}
 	if err := group.Wait(); err != nil {
-		closeFiles(files)
+		decoder.abandon()
 		return err
 	}
-	return a.decode(ctx, segs, files, nice)
+	return decoder.decode()
 }
 
 // storedKeys reads back the keys of segments.
@@ -172,75 +169,4 @@ func openCMAF(init, body []byte, key cenc.ContentKey) ([]byte, error) {
 		}
 	}
 	return out.Bytes(), nil
-}
-
-// decodeArgs returns ffmpeg's arguments to decode n inputs from descriptors 3
-// and up. One line per decoded frame comes out.
-func decodeArgs(segs []*segment) []string {
-	args := []string{"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"}
-	for i, seg := range segs {
-		format := "mov"
-		if formats[seg.Output].container == containerTS {
-			format = "mpegts"
-		}
-		args = append(args, "-err_detect", "explode", "-skip_frame", "nokey", "-threads", "1",
-			"-protocol_whitelist", "file", "-f", format, "-i", "/dev/fd/"+strconv.Itoa(3+i))
-	}
-	for i := range segs {
-		args = append(args, "-map", strconv.Itoa(i)+":0")
-	}
-	// wrapped_avframe does not copy pictures: only their number is wanted.
-	return append(args, "-c:a", "pcm_s16le", "-c:v", "wrapped_avframe", "-vsync", "passthrough", "-copyts", "-f", "framecrc", "pipe:1")
-}
-
-// decode decodes clear segments and wants something from each of them. It
-// closes the files.
-func (a *attempt) decode(ctx context.Context, segs []*segment, files []*os.File, nice int) error {
-	var out bytes.Buffer
-	_, err := a.childOf(ctx, StageVerify, proc.Spec{
-		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files, Nice: nice,
-		Stdout: &limitedBuffer{Buffer: &out, left: 16 << 20},
-	})
-	if err != nil {
-		return verifyError(fmt.Errorf("decode what was made: %w", err))
-	}
-	for i, n := range countFrames(out.String(), len(segs)) {
-		if n == 0 {
-			return verifyError(fmt.Errorf("%s: nothing decodes", segs[i].Object.Name))
-		}
-	}
-	return nil
-}
-
-// memoryFile returns an anonymous file in memory (memfd_create(2)): nothing of
-// it is on a disk. ffmpeg polls several pipes with pauses of 10 ms, which took
-// longer than the decoding; it does not do that with files.
-func memoryFile(name string, body []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(path.Base(name), unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(body); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("fill a file in memory: %w", err)
-	}
-	return f, nil
-}
-
-// countFrames counts ffmpeg's framecrc lines — stream, dts, pts, duration,
-// size, checksum — by stream.
-func countFrames(doc string, streams int) []int {
-	out := make([]int, streams)
-	for line := range strings.Lines(doc) {
-		fields := strings.Split(line, ",")
-		if strings.HasPrefix(line, "#") || len(fields) < 6 {
-			continue
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(fields[0]))
-		if err == nil && n >= 0 && n < streams {
-			out[n]++
-		}
-	}
-	return out
 }

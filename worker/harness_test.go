@@ -14,21 +14,13 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/keystore"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
-func TestMain(m *testing.M) {
-	code := localstacktest.Run(m)
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(localstacktest.RunWhole(m)) }
 
 // patience bounds every wait of a test; nothing is decided by it when all is well.
 const patience = 60 * time.Second
@@ -177,47 +169,70 @@ func (h *house) invariants() {
 	}
 }
 
-// script is a Pipeline whose runs the test conducts.
-type script struct{ calls chan *call }
+// stage is where a test conducts the runs of what a worker calls.
+type stage[Request, Made any] struct{ runs chan *run[Request, Made] }
 
-type call struct {
+type run[Request, Made any] struct {
 	ctx context.Context
-	req pipeline.Request
-	end chan func() (*pipeline.Presentation, error)
+	req Request
+	end chan func() (*Made, error)
 }
 
-func newScript() *script { return &script{make(chan *call, 100)} }
+func newStage[Request, Made any]() stage[Request, Made] {
+	return stage[Request, Made]{make(chan *run[Request, Made], 100)}
+}
 
-func (s *script) Run(ctx context.Context, req pipeline.Request) (*pipeline.Presentation, error) {
-	c := &call{ctx: ctx, req: req, end: make(chan func() (*pipeline.Presentation, error), 1)}
-	s.calls <- c
+func (s stage[Request, Made]) perform(ctx context.Context, req Request) (*Made, error) {
+	r := &run[Request, Made]{ctx: ctx, req: req, end: make(chan func() (*Made, error), 1)}
+	s.runs <- r
 	select {
-	case end := <-c.end:
+	case end := <-r.end:
 		return end()
 	case <-ctx.Done():
 		return nil, &pipeline.Error{Code: "encode_failed", Message: "The child was killed.", Err: context.Cause(ctx)}
 	}
 }
 
-// next is the next run that begins.
-func (s *script) next(t *testing.T) *call {
+// begun is the next run that begins.
+func (s stage[Request, Made]) begun(t *testing.T) *run[Request, Made] {
 	t.Helper()
 	select {
-	case c := <-s.calls:
-		return c
+	case r := <-s.runs:
+		return r
 	case <-time.After(patience):
 		t.Fatal("no attempt began")
 		return nil
 	}
 }
 
+func (r *run[Request, Made]) fail(err error) {
+	r.end <- func() (*Made, error) { return nil, err }
+}
+
+// script is a Pipeline whose runs the test conducts.
+type script struct {
+	stage[pipeline.Request, pipeline.Presentation]
+}
+
+type call struct {
+	*run[pipeline.Request, pipeline.Presentation]
+}
+
+func newScript() *script { return &script{newStage[pipeline.Request, pipeline.Presentation]()} }
+
+func (s *script) Run(ctx context.Context, req pipeline.Request) (*pipeline.Presentation, error) {
+	return s.perform(ctx, req)
+}
+
+func (s *script) next(t *testing.T) *call { t.Helper(); return &call{s.begun(t)} }
+
 // finish lets every run succeed until the job has.
 func (h *house) finish(p *script, id string) Job {
 	h.t.Helper()
 	h.eventually("job "+id+" has succeeded", func() bool {
 		select {
-		case c := <-p.calls:
-			c.succeed()
+		case r := <-p.runs:
+			(&call{r}).succeed()
 		default:
 		}
 		return h.get(id).State == StateSucceeded
@@ -242,10 +257,6 @@ func (c *call) succeed() {
 		}
 		return p, nil
 	}
-}
-
-func (c *call) fail(err error) {
-	c.end <- func() (*pipeline.Presentation, error) { return nil, err }
 }
 
 // staff is a running worker.

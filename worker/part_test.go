@@ -16,37 +16,23 @@ import (
 )
 
 // partScript is a PartMaker whose runs the test conducts.
-type partScript struct{ calls chan *partCall }
+type partScript struct {
+	stage[pipeline.PartRequest, pipeline.MadePart]
+}
 
 type partCall struct {
-	ctx context.Context
-	req pipeline.PartRequest
-	end chan func() (*pipeline.MadePart, error)
+	*run[pipeline.PartRequest, pipeline.MadePart]
 }
 
-func newPartScript() *partScript { return &partScript{make(chan *partCall, 100)} }
+func newPartScript() *partScript {
+	return &partScript{newStage[pipeline.PartRequest, pipeline.MadePart]()}
+}
 
 func (s *partScript) MakePart(ctx context.Context, req pipeline.PartRequest) (*pipeline.MadePart, error) {
-	c := &partCall{ctx: ctx, req: req, end: make(chan func() (*pipeline.MadePart, error), 1)}
-	s.calls <- c
-	select {
-	case end := <-c.end:
-		return end()
-	case <-ctx.Done():
-		return nil, &pipeline.Error{Code: "encode_failed", Message: "The child was killed.", Err: context.Cause(ctx)}
-	}
+	return s.perform(ctx, req)
 }
 
-func (s *partScript) next(t *testing.T) *partCall {
-	t.Helper()
-	select {
-	case c := <-s.calls:
-		return c
-	case <-time.After(patience):
-		t.Fatal("no attempt on a part began")
-		return nil
-	}
-}
+func (s *partScript) next(t *testing.T) *partCall { t.Helper(); return &partCall{s.begun(t)} }
 
 func (c *partCall) succeed() {
 	c.end <- func() (*pipeline.MadePart, error) {
@@ -55,10 +41,6 @@ func (c *partCall) succeed() {
 			Bytes: 5, Objects: []pipeline.Object{{Name: "poster.jpg", Size: 5, SHA256: [32]byte{7}, ContentType: "image/jpeg"}},
 		}, nil
 	}
-}
-
-func (c *partCall) fail(err error) {
-	c.end <- func() (*pipeline.MadePart, error) { return nil, err }
 }
 
 // shownPart is a part as GET shows it.

@@ -215,7 +215,7 @@ func TestRemovedTrackIsNotMade(t *testing.T) {
 
 // A removal that has an older job of the track and waits for the one that is
 // being published, which waits for the older one: Postgres ends the removal,
-// and it is made anew, after the publication.
+// as a rule, and it is made anew, after the publication.
 func TestRemovalGivesWayToAPublication(t *testing.T) {
 	h := newHouse(t)
 	job, older := h.track("a"), h.track("b")
@@ -252,7 +252,11 @@ func TestRemovalGivesWayToAPublication(t *testing.T) {
 	if err == nil {
 		err = tx.Commit(t.Context())
 	}
-	if err != nil {
+	end := StateSucceeded
+	if gaveWay(err) { // Postgres looks for a deadlock a second after a wait has begun, so it may be the other one that it ends
+		_ = tx.Rollback(t.Context())
+		end = StateCancelled
+	} else if err != nil {
 		t.Errorf("the publication: %v", err)
 	}
 	if err := <-removed; err != nil {
@@ -261,7 +265,7 @@ func TestRemovalGivesWayToAPublication(t *testing.T) {
 	if n := count(h, `SELECT count(*) FROM asset_parts WHERE replaced_at IS NULL`); n != 0 {
 		t.Error("the track is there")
 	}
-	for id, want := range map[string]State{older.ID: StateCancelled, job.ID: StateSucceeded} {
+	for id, want := range map[string]State{older.ID: StateCancelled, job.ID: end} {
 		if got := h.get(id); got.State != want {
 			t.Errorf("%s is %s, want %s", id, got.State, want)
 		}

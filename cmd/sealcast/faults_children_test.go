@@ -54,9 +54,7 @@ func TestFaultsChildSignalled(t *testing.T) {
 				t.Fatal(err)
 			}
 			held.free()
-			if j := f.ends(id, "succeeded"); j.Attempt != 2 {
-				t.Errorf("it took %d attempts", j.Attempt)
-			}
+			f.succeeds(t, id, 2)
 			f.invariants(t)
 		})
 	}
@@ -165,9 +163,7 @@ func TestFaultsDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	held.free()
-	if j := f.ends(running, "succeeded"); j.Attempt != 1 {
-		t.Errorf("the running job took %d attempts", j.Attempt)
-	}
+	f.succeeds(t, running, 1)
 	select {
 	case <-first.done:
 	case <-time.After(time.Minute):

@@ -124,8 +124,6 @@ func TestFaultsWorkerVanishesBeforeCommit(t *testing.T) {
 	}
 	f.kill9(first)
 	f.worker(nil)
-	if j := f.ends(id, "succeeded"); j.Attempt != 2 {
-		t.Errorf("%d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 2)
 	f.invariants(t)
 }

@@ -50,9 +50,7 @@ func TestFaultsRedisLosesEverything(t *testing.T) {
 	}
 	held.free()
 	for _, id := range []string{running, waiting} {
-		if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-			t.Errorf("%d attempts", j.Attempt)
-		}
+		f.succeeds(t, id, 1)
 	}
 	f.invariants(t)
 }
@@ -68,9 +66,7 @@ func TestFaultsFlush(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.worker(nil)
-	if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-		t.Errorf("%d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 1)
 	if err := f.redisNow().FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,9 +92,7 @@ func TestFaultsRedisFull(t *testing.T) {
 	if err := full.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-		t.Errorf("%d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 1)
 	f.invariants(t)
 }
 
@@ -123,9 +117,7 @@ func TestFaultsForeignMessages(t *testing.T) {
 	}
 	worker := f.worker(nil)
 	id := f.film(t, "320x240", 4)
-	if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-		t.Errorf("%d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 1)
 	// A lost worker is still noticed.
 	held := f.store.catch(t, true, 3, putOf(".m4s", ".ts"))
 	again := f.film(t, "320x240", 8)

@@ -262,6 +262,14 @@ func (f *faultRig) ends(id, state string) (j fullJob) {
 	return j
 }
 
+// succeeds waits until a job has succeeded, and wants so many attempts of it.
+func (f *faultRig) succeeds(t *testing.T, id string, attempts int) {
+	t.Helper()
+	if j := f.ends(id, "succeeded"); j.Attempt != attempts {
+		t.Errorf("job %s took %d attempts, want %d", id, j.Attempt, attempts)
+	}
+}
+
 // film enters a film of a test's own: segments of 2 s, both outputs, encrypted.
 func (f *faultRig) film(t *testing.T, size string, seconds int) (id string) {
 	t.Helper()

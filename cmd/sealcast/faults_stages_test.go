@@ -105,9 +105,7 @@ func TestFaultsKilledAtEveryBoundary(t *testing.T) {
 				t.Errorf("%d publications by a killed worker", n)
 			}
 			f.worker(nil)
-			if j := f.ends(id, "succeeded"); j.Attempt != attempt {
-				t.Errorf("it took %d attempts", j.Attempt)
-			}
+			f.succeeds(t, id, attempt)
 			f.invariants(t)
 		})
 	}
@@ -124,9 +122,7 @@ func TestFaultsCommitAnswerLost(t *testing.T) {
 	id := f.film(t, "320x240", 4)
 	f.reached(held, "COMMIT")
 	held.free()
-	if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-		t.Errorf("it took %d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 1)
 	f.invariants(t)
 }
 
@@ -141,9 +137,7 @@ func TestFaultsPutAnswerLost(t *testing.T) {
 		id := f.film(t, "320x240", 4)
 		f.reached(held, what)
 		held.free()
-		if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-			t.Errorf("%s: it took %d attempts", what, j.Attempt)
-		}
+		f.succeeds(t, id, 1)
 	}
 	f.invariants(t)
 }
@@ -159,9 +153,7 @@ func TestFaultsEnqueueAnswerLost(t *testing.T) {
 	held.free()
 	f.rung() // it is sent again, and the task is there: that is as good as sent
 	f.worker(nil)
-	if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-		t.Errorf("it took %d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 1)
 	f.invariants(t)
 }
 
@@ -176,9 +168,7 @@ func TestFaultsRedisCutAtCompletion(t *testing.T) {
 	f.reached(held, "the last playlists")
 	f.cut(localstack.Redis)
 	held.free()
-	if j := f.ends(id, "succeeded"); j.Attempt != 1 {
-		t.Errorf("it took %d attempts", j.Attempt)
-	}
+	f.succeeds(t, id, 1)
 	outage(t, redisCut)
 	f.mend(localstack.Redis)
 	again := f.film(t, "320x240", 4) // and the queue works on

@@ -69,8 +69,6 @@ func TestFaultsScratchFull(t *testing.T) {
 		}
 		return strings.Contains(p.out.String(), "worker started")
 	})
-	if j := f.ends(f.film(t, "320x240", 4), "succeeded"); j.Attempt != 1 {
-		t.Errorf("%d attempts", j.Attempt)
-	}
+	f.succeeds(t, f.film(t, "320x240", 4), 1)
 	f.invariants(t)
 }

@@ -159,7 +159,7 @@ func (s *localState) complete() error {
 	}
 	used := map[int]bool{}
 	for _, port := range []*int{&s.APIPort, &s.MetricsPort, &s.PlayerPort} {
-		for !free(*port) || used[*port] {
+		for !localstack.Free(*port) || used[*port] {
 			p, err := localstack.FreePort()
 			if err != nil {
 				return err
@@ -169,17 +169,6 @@ func (s *localState) complete() error {
 		used[*port] = true
 	}
 	return nil
-}
-
-func free(port int) bool {
-	if port == 0 {
-		return false
-	}
-	l, err := net.Listen("tcp4", loopback(port))
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
 }
 
 func (s localState) encode() []byte {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Clips are what the cases of media are made from: one second of a moving
-// picture of 160×90 at 25 frames a second with a tone, in several containers.
+// Clips are what the cases of media are made from: a second of flash and beep,
+// 160×90 at 25 frames a second, in several containers.
 type Clips struct {
 	dir string
 	MP4 []byte // ftyp, free, mdat, moov: the index at the end, so that it can be rewritten
@@ -26,13 +26,11 @@ type Clips struct {
 	Long []namedClip // of twelve seconds
 }
 
+// What some cases carry beside: their names in the arguments are @chapters and @subtitles.
 const (
-	clipPicture = "-f lavfi -i testsrc2=s=160x90:r=25:d=1"
-	clipSound   = "-f lavfi -i sine=440:r=48000:d=1"
-	clipCodecs  = "-c:v libx264 -preset ultrafast -bf 2 -g 10 -pix_fmt yuv420p -c:a aac -b:a 64k"
+	subtitles = "1\n00:00:00,200 --> 00:00:30,000\nlong\n"
+	chapters  = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=one\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=99999\ntitle=two\n"
 )
-
-const chapters = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=one\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=99999\ntitle=two\n"
 
 // MakeClips makes the clips with ffmpeg in a directory that is the caller's.
 func MakeClips(ctx context.Context, dir string) (*Clips, error) {
@@ -43,15 +41,15 @@ func MakeClips(ctx context.Context, dir string) (*Clips, error) {
 		name string
 		args string
 	}{
-		{&c.MP4, "clip.mp4", clipPicture + " " + clipSound + " " + clipCodecs},
+		{&c.MP4, "clip.mp4", clip + clipCodecs},
 		{&c.MKV, "clip.mkv", "-i " + base + " -c copy"},
 		{&c.TS, "clip.ts", "-i " + base + " -c copy"},
-		{&c.AVI, "clip.avi", clipPicture + " " + clipSound + " -c:v mjpeg -c:a pcm_s16le"},
+		{&c.AVI, "clip.avi", clip + "-c:v mjpeg -c:a pcm_s16le"},
 		{&c.FLV, "clip.flv", "-i " + base + " -c copy"},
-		{&c.Ogg, "clip.ogg", clipPicture + " " + clipSound + " -c:v libtheora -c:a libvorbis"},
-		{&c.ASF, "clip.asf", clipPicture + " " + clipSound + " -c:v wmv2 -c:a wmav2"},
-		{&c.MXF, "clip.mxf", clipPicture + " " + clipSound + " -c:v mpeg2video -c:a pcm_s16le"},
-		{&c.PS, "clip.mpg", clipPicture + " " + clipSound + " -c:v mpeg2video -c:a mp2"},
+		{&c.Ogg, "clip.ogg", clip + "-c:v libtheora -c:a libvorbis"},
+		{&c.ASF, "clip.asf", clip + "-c:v wmv2 -c:a wmav2"},
+		{&c.MXF, "clip.mxf", clip + "-c:v mpeg2video -c:a pcm_s16le"},
+		{&c.PS, "clip.mpg", clip + "-c:v mpeg2video -c:a mp2"},
 	} {
 		var err error
 		if *m.into, err = c.make(ctx, m.name, strings.Fields(m.args)...); err != nil {
@@ -75,7 +73,12 @@ func MakeClips(ctx context.Context, dir string) (*Clips, error) {
 		}
 		c.Long = append(c.Long, namedClip{m.ext, body})
 	}
-	return c, os.WriteFile(filepath.Join(dir, "chapters.txt"), []byte(chapters), 0o600)
+	for name, text := range map[string]string{"chapters.txt": chapters, "subtitles.srt": subtitles} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 // make runs ffmpeg; the arguments lack the output's name.

@@ -27,6 +27,20 @@ type Medium struct {
 	Frames int64
 	// Audio is how many audio tracks a source that passes has; −1: not said.
 	Audio int
+
+	// Legal: no damage and no malice. It passes, every output of it is accepted by
+	// a strict client, and sound and picture stay together.
+	Legal bool
+	// Flashes and beeps of a legal source (see picture), at least, in each
+	// rendition. 0: they are not measured, and Unmeasured says why.
+	Flashes    int
+	Unmeasured string
+	// Lag is how many seconds after its flash a beep comes, by the source's own clock.
+	Lag float64
+	// Width and Height of the picture at 240p; 0: not said.
+	Width, Height int
+	// Look: times at which the picture at 240p must be the source's.
+	Look []string
 }
 
 // Canary is what hostile sources lead to: nobody may connect to its URL or

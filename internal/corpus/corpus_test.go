@@ -8,6 +8,54 @@ import (
 	"github.com/sealcast/sealcast/internal/corpus"
 )
 
+// legalSources: at least forty sources are odd and legal; of each flash and beep are measured,
+// or it says why not, and for no other reason than that there is nothing to measure.
+func legalSources(t *testing.T, media []corpus.Medium) {
+	t.Helper()
+	legal, measured := map[string]bool{}, 0
+	for _, m := range media {
+		if !m.Legal {
+			continue
+		}
+		legal[m.Name] = true
+		if m.Want != corpus.Pass {
+			t.Errorf("%s: want %s of a legal source", m.Name, m.Want)
+		}
+		switch {
+		case m.Flashes > 0 && m.Unmeasured == "" && m.Audio > 0:
+			measured++
+		case m.Flashes > 0 || m.Unmeasured == "" || m.Audio > 0:
+			t.Errorf("%s: %d flashes, %d tracks, unmeasured because %q", m.Name, m.Flashes, m.Audio, m.Unmeasured)
+		default:
+			t.Logf("%s: not measured, because %s", m.Name, m.Unmeasured)
+		}
+	}
+	t.Logf("%d legal sources, flash and beep of %d measured", len(legal), measured)
+	if measured < 40 {
+		t.Errorf("flash and beep of only %d", measured)
+	}
+	// Twelve hours of black are a test of their own (pipeline.TestLongBlack): no flash, and too long for this one.
+	for oddity, names := range map[string][]string{
+		"no audio": {"no audio"}, "mono": {"mono"}, "5.1": {"5.1 of AC-3", "5.1 of E-AC-3 in TS"}, "7.1": {"7.1 of AAC"},
+		"rotation": {"portrait with rotation", "turned by 180 degrees", "turned by 270 degrees", "mirrored", "upside down", "turned and mirrored"},
+		"sizes":    {"odd size", "anamorphic", "16×16", "as wide as a ticker"}, "variable rate": {"variable frame rate", "slide show"},
+		"10 bit": {"10 bit", "4:2:2 of 10 bit, H.264", "4:2:2 of 10 bit, ProRes HQ"}, "HDR": {"HDR10", "HLG"},
+		"interlaced": {"interlaced H.264 in TS", "interlaced MPEG-2 in TS"}, "index": {"moov at the end", "AVI without its index", "Matroska whose cues lead nowhere"},
+		"containers": {"chapters", "timecode track", "VP9 with alpha, Opus", "DNxHR", "DV in AVI", "DV without a container", "Windows Media", "cover art"},
+		"tracks":     {"two languages", "four sound tracks", "two mono tracks"}, "one picture": {"one picture"},
+		"time": {
+			"negative time stamps", "negative time stamps in MP4", "an edit that begins in the middle", "an edit that begins late",
+			"two edits of one film", "120 fps", "sound late, MP4", "picture late, Matroska",
+		},
+	} {
+		for _, name := range names {
+			if !legal[name] {
+				t.Errorf("%s: there is no legal source %q", oddity, name)
+			}
+		}
+	}
+}
+
 // The corpus has at least 250 cases, of which damage by luck (bits flipped,
 // files cut off) is at most 80; no two are called the same, and the clips
 // are the same each time.
@@ -21,6 +69,7 @@ func TestCorpusIsLargeAndTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	legalSources(t, first)
 	names := map[string]bool{}
 	name := func(kind, n string) {
 		if names[kind+n] || n == "" {

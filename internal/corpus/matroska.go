@@ -200,10 +200,6 @@ func (c *Clips) matroskas(can Canary) []Medium {
 			loop := ebml(0x4dbb, ebml(0x53ab, ebmlID(idSeekHead)), ebml(0x53ac, []byte{0}))
 			return slices.Insert(slices.Clone(list), 0, element{idSeekHead, bytes.Repeat(loop, 50)})
 		}),
-		one("Matroska whose cues lead nowhere", Pass, func(list []element) []element {
-			cue := ebml(0xbb, ebml(0xb3, []byte{0}), ebml(0xb7, ebml(0xf7, []byte{1}), ebml(0xf1, be64(1<<62))))
-			return append(slices.Clone(list), element{idCues, cue})
-		}),
 		one("Matroska of clusters at the end of time", unread+"|"+Pass, with(idCluster, set(idTimestamp, be64(1<<63-1)))),
 		one("Matroska of a cluster that is 40 days late", Any, func(list []element) []element {
 			i := slices.IndexFunc(list, func(e element) bool { return e.id == idCluster })

@@ -41,6 +41,23 @@ func (f *film) edits(entries ...uint32) {
 	f.video.find("edts").kids = []*box{list}
 }
 
+// cut edits picture and sound alike: pairs of how long and from when, in
+// milliseconds. The picture's clock has 12,800 ticks a second and begins two
+// frames late, the sound's has 48,000 and begins with 1,024 samples of priming.
+func (f *film) cut(pairs ...uint32) {
+	tracks := []struct {
+		trak       *box
+		ticks, lag uint32
+	}{{f.video, 12800, 1024}, {f.sound, 48000, 1024}}
+	for _, t := range tracks {
+		entries := words32(0, uint32(len(pairs)/2))
+		for i := 0; i < len(pairs); i += 2 {
+			entries = append(entries, words32(pairs[i], t.lag+pairs[i+1]*t.ticks/1000, 1<<16)...)
+		}
+		t.trak.find("edts").kids = []*box{leaf("elst", entries)}
+	}
+}
+
 // mp4 is one case: the clip, changed.
 func (c *Clips) mp4(name, want string, change func(*film)) Medium {
 	f := c.film()

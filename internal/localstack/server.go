@@ -59,7 +59,7 @@ func (s *Stack) run(ctx context.Context, r recipe) (port int, err error) {
 	defer log.Close()
 	port = s.folder.port(r.name)
 	for range portAttempts {
-		if !free(port) {
+		if !Free(port) {
 			if port, err = FreePort(); err != nil {
 				return 0, err
 			}
@@ -205,8 +205,8 @@ func logTail(path string, from int64) string {
 	return strings.TrimSpace(string(text))
 }
 
-// free says whether a server could listen on the port now.
-func free(port int) bool {
+// Free says whether a server could listen on the port of 127.0.0.1 now.
+func Free(port int) bool {
 	if port == 0 {
 		return false
 	}

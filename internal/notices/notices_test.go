@@ -32,7 +32,10 @@ func TestListener(t *testing.T) {
 					first = false
 					return refuse
 				}
-				up <- struct{}{}
+				select {
+				case up <- struct{}{}:
+				case <-ctx.Done():
+				}
 				return nil
 			},
 			Heard: func(payload string) { heard <- payload },

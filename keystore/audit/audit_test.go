@@ -13,22 +13,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/keystore/audit"
 )
 
-func TestMain(m *testing.M) {
-	code := localstacktest.Run(m)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(localstacktest.RunWhole(m)) }
 
 var hash = strings.Repeat("ab", 32)
 

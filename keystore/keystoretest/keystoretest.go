@@ -62,8 +62,8 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	}
 }
 
-// kek is a KEK that tests know by one byte.
-func kek(b byte) []byte { return bytes.Repeat([]byte{b}, keystore.KEKSize) }
+// KEK is a KEK that tests know by one byte.
+func KEK(b byte) []byte { return bytes.Repeat([]byte{b}, keystore.KEKSize) }
 
 // ring is a keyring of the versions, the first one primary.
 func (h Harness) ring(t *testing.T, versions ...int) *keystore.Keyring {
@@ -71,9 +71,16 @@ func (h Harness) ring(t *testing.T, versions ...int) *keystore.Keyring {
 	if h.Ring != nil {
 		return h.Ring(t, versions...)
 	}
+	return Keyring(t, versions...)
+}
+
+// Keyring has versions whose KEKs are in memory and known by one byte, their own
+// number; the first one is primary.
+func Keyring(t testing.TB, versions ...int) *keystore.Keyring {
+	t.Helper()
 	keks := map[int][]byte{}
 	for _, v := range versions {
-		keks[v] = kek(byte(v))
+		keks[v] = KEK(byte(v))
 	}
 	keys, err := keystore.NewKeyring(versions[0], keks)
 	if err != nil {

@@ -270,7 +270,7 @@ func keysRedact(t *testing.T, h Harness) {
 		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
 	}
 	printed := out.String()
-	for what, secret := range map[string][]byte{"content key": key.Content.Bytes(), "KEK": kek(1)} {
+	for what, secret := range map[string][]byte{"content key": key.Content.Bytes(), "KEK": KEK(1)} {
 		for form, text := range map[string]string{
 			"raw":     string(secret),
 			"hex":     hex.EncodeToString(secret),

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
+	"go.uber.org/goleak"
 
 	"github.com/sealcast/sealcast/internal/localstack"
 )
@@ -60,6 +61,19 @@ func Run(m *testing.M) int {
 		code = max(code, 1)
 	}
 	return code
+}
+
+// RunWhole is Run for a package whose goroutines must all have ended by then.
+func RunWhole(m *testing.M) int {
+	code := Run(m)
+	if code != 0 {
+		return code // what failed may have left some
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // Stack is the stack of this test binary. It is shared: do not stop it, and do

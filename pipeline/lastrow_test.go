@@ -1,0 +1,111 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/Eyevinn/mp4ff/mp4"
+
+	"github.com/sealcast/sealcast/pipeline"
+)
+
+// The last segments of each output are checked while its packager ends: one
+// decoder has done the first and the middle row by then, and one the last row of
+// each output. The packager seldom writes a second init segment that says more
+// than the first; then the segment is checked again.
+func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
+	checked := filepath.Join(t.TempDir(), "checked")
+	l := newLab(t, func(cfg *pipeline.Config) {
+		scripted(t, cfg, "packager", `"$REAL" "$@"; rc=$?; until [ -e `+checked+` ]; do sleep 0.1; done; exit $rc`)
+		cfg.Log = slog.New(&afterDecoders{n: 4, then: func() { // the encoder, and three of the gate's
+			if err := os.WriteFile(checked, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		}})
+	})
+	p := l.run(l.request(clip(t, "15")))
+	before, behind, packagers := 0, 0, 0
+	for _, child := range p.Children { // in the order in which they ended
+		switch {
+		case child.Name == "packager":
+			packagers++
+		case child.Stage == pipeline.StageVerify && packagers == 0:
+			before++
+		case child.Stage == pipeline.StageVerify:
+			behind++
+		}
+	}
+	if before != 3 || behind > 1 || packagers != 2 {
+		t.Errorf("%d decoders before the packagers ended, %d behind them, %d packagers", before, behind, packagers)
+	}
+}
+
+// afterDecoders is a log that acts when ffmpeg has ended n times.
+type afterDecoders struct {
+	ended atomic.Int32
+	n     int32
+	then  func()
+}
+
+func (*afterDecoders) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *afterDecoders) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h *afterDecoders) WithGroup(string) slog.Handler      { return h }
+
+func (h *afterDecoders) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if r.Message == "child ended" && a.Key == "child" && a.Value.String() == "ffmpeg" && h.ended.Add(1) == h.n {
+			h.then()
+		}
+		return true
+	})
+	return nil
+}
+
+// Two init segments are the same when they differ in times alone.
+func TestSameButTimes(t *testing.T) {
+	build := func(change func(*mp4.InitSegment)) []byte {
+		init := mp4.CreateEmptyInit()
+		init.AddEmptyTrack(48000, "audio", "en")
+		if err := init.Moov.Trak.SetAACDescriptor(2, 48000); err != nil {
+			t.Fatal(err)
+		}
+		change(init)
+		var out bytes.Buffer
+		if err := init.Encode(&out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	first := build(func(*mp4.InitSegment) {})
+	for name, c := range map[string]struct {
+		change func(*mp4.InitSegment)
+		same   bool
+	}{
+		"as it was": {func(*mp4.InitSegment) {}, true},
+		"durations": {func(i *mp4.InitSegment) {
+			i.Moov.Mvhd.Duration, i.Moov.Trak.Tkhd.Duration, i.Moov.Trak.Mdia.Mdhd.Duration = 1, 2, 3
+			i.Moov.Mvex.AddChild(&mp4.MehdBox{FragmentDuration: 4})
+		}, true},
+		"times of day": {func(i *mp4.InitSegment) {
+			i.Moov.Mvhd.CreationTime, i.Moov.Trak.Tkhd.ModificationTime, i.Moov.Trak.Mdia.Mdhd.CreationTime = 1, 2, 3
+		}, true},
+		"time scale": {func(i *mp4.InitSegment) { i.Moov.Trak.Mdia.Mdhd.Timescale = 1 }, false},
+		"track":      {func(i *mp4.InitSegment) { i.Moov.Trak.Tkhd.TrackID = 2 }, false},
+		"codec": {func(i *mp4.InitSegment) {
+			i.Moov.Trak.Mdia.Minf.Stbl.Stsd.Mp4a.SampleRate = 44100
+		}, false},
+	} {
+		if same, err := pipeline.SameButTimes(first, build(c.change)); err != nil || same != c.same {
+			t.Errorf("%s: %v, %v", name, same, err)
+		}
+	}
+	if _, err := pipeline.SameButTimes(first, []byte("no boxes")); err == nil {
+		t.Error("no error for what is no init segment")
+	}
+}
