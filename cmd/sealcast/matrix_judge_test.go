@@ -71,7 +71,7 @@ func (m *matrix) sought(source string, img browsertest.Image, from, to time.Dura
 // cueTimes are those of the film's subtitles.
 var cueTimes = []browsertest.TimedCue{
 	{From: 500 * time.Millisecond, To: 2 * time.Second, Text: "first words"},
-	{From: 9 * time.Second, To: 11500 * time.Millisecond, Text: "last words"},
+	{From: 9100 * time.Millisecond, To: 11500 * time.Millisecond, Text: "last words"},
 }
 
 // cueAt is the text at a time of the film.

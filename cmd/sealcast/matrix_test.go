@@ -113,7 +113,7 @@ var (
 	cues  = []browsertest.Cue{{At: 1.02, Text: "first words"}, {At: 9.22, Text: "last words"}, {At: 3.5}}
 )
 
-const subtitles = "1\n00:00:00,500 --> 00:00:02,000\nfirst words\n\n2\n00:00:09,000 --> 00:00:11,500\nlast words\n"
+const subtitles = "1\n00:00:00,500 --> 00:00:02,000\nfirst words\n\n2\n00:00:09,100 --> 00:00:11,500\nlast words\n"
 
 // film is the moving picture of clip with two sounds, of 12 s.
 func (m *matrix) film(title matrixTitle) string {

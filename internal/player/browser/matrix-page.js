@@ -2,13 +2,13 @@
 // window.cell is the same for each: error, ready, token (may be replaced at any
 // time), pictureAt (of what is on the screen), levels (heights of
 // one codec, best first) and pick(height), codec() that is played, pickAudio(i),
-// pickText(i) (-1: none), hertz() of the sound and shown() of text.
+// pickText(i) (-1: none), hertz() of the sound, shown() of text and whether it is drawn(text).
 // Buffers are short, so that a switch or a new key comes while the film plays.
 const params = new URLSearchParams(location.hash.slice(1));
 const url = params.get('url');
 const cell = window.cell = {
   engine: '', ready: false, error: '', token: params.get('token') ?? '',
-  pictureAt: -1, levels: [], pick() {}, codec: () => '', pickAudio() {}, pickText() {}, hertz, shown,
+  pictureAt: -1, levels: [], pick() {}, codec: () => '', pickAudio() {}, pickText() {}, hertz, shown, drawn: () => true,
   video: document.getElementById('video'),
 };
 const buffer = 4; // seconds
@@ -200,6 +200,7 @@ const engines = {
         codec: () => reps.find((r) => r.id === player.tech(true).vhs.playlists.media()?.id)?.codecs?.video ?? '',
         pickAudio(i) { player.audioTracks()[i].enabled = true; },
         pickText: (i) => texts().forEach((t, n) => { t.mode = n === i ? 'showing' : 'disabled'; }), shown: () => shown(player.textTracks()),
+        drawn: (text) => document.querySelector('.vjs-text-track-display')?.textContent.includes(text),
       });
     });
   },

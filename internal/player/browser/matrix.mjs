@@ -115,8 +115,9 @@ async function shoot(page, c, name) {
 async function drawn(page, c, at, text, bare) {
   const end = Date.now() + 20_000;
   for (;;) {
+    const there = await page.evaluate((text) => cell.drawn(text), text);
     const file = await shoot(page, c, `text-${at.toFixed(3)}`);
-    if (!text || !bare || Date.now() > end || !(await readFile(file)).equals(await readFile(bare))) return file;
+    if (!text || !bare || Date.now() > end || there && !(await readFile(file)).equals(await readFile(bare))) return file;
     await start(page);
     await sleep(200);
     await page.evaluate(() => cell.video.pause());
