@@ -49,7 +49,7 @@ fuzz: deps ## every fuzz target for FUZZTIME (30s); make test runs them for 1s e
 	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' api cmd internal keystore pipeline token worker | sort | \
 	while IFS=: read -r file func; do \
 		echo "$$(dirname $$file) $${func#func }"; \
-		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$(dirname $$file); \
 	done
 
 bench: deps build ## the main job against a bare ffmpeg command and the staged shape, in one run

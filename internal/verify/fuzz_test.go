@@ -64,6 +64,9 @@ func FuzzSegment(f *testing.F) {
 	f.Add(packet)
 	f.Add([]byte("\x00\x00\x00\x10moof\x00\x00\x00\x08mfhd\x00\x00\x00\x08mdat"))
 	f.Add([]byte("WEBVTT\n\n00:00.000 --> 00:01.000\nx"))
+	for _, b := range hostileBoxes() {
+		f.Add([]byte(b))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		tracks, err := readTS(body)
 		if err == nil && len(tracks) > 64 {

@@ -37,6 +37,9 @@ func noPanic(err *error) {
 // openInit reads an init segment.
 func openInit(body []byte) (o *opened, err error) {
 	defer noPanic(&err)
+	if err := boundBoxes(body); err != nil {
+		return nil, err
+	}
 	f, err := mp4.DecodeFile(bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("read the boxes: %w", err)
@@ -176,6 +179,9 @@ func audioCodec(name string, e *mp4.AudioSampleEntryBox) string {
 // (nil when it is not encrypted, or has no key that we may have).
 func clearMP4(seg *segment, body []byte, o *opened, key []byte) (clear []byte, err error) {
 	defer noPanic(&err)
+	if err := boundBoxes(body); err != nil {
+		return nil, err
+	}
 	f, err := mp4.DecodeFile(bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("read the boxes: %w", err)
@@ -379,6 +385,9 @@ func readPartial(seg *segment, body []byte, o *opened) (err error) {
 		}
 		if size < 8 || size > int64(len(body)-at) {
 			return fmt.Errorf("it ends within its moof box")
+		}
+		if err := boundBoxes(body[at : at+int(size)]); err != nil {
+			return err
 		}
 		box, err := mp4.DecodeBox(uint64(at), bytes.NewReader(body[at:at+int(size)]))
 		if err != nil {
