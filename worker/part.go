@@ -229,7 +229,7 @@ func (s Submission) child(p PartSubmission) Submission {
 	}
 	c := Submission{
 		Type: p.Type, Queue: QueueParts, Hash: s.Hash, Source: s.Source, CallbackURL: s.CallbackURL, Metadata: s.Metadata, Part: &p,
-		ofFilm: shows,
+		OfFilm: shows,
 	}
 	if t, ok := trackOf(p.Part); ok && t.Source != "" {
 		c.Source = t.Source

@@ -80,9 +80,9 @@ type Submission struct {
 	DryRun bool
 	// ParentID is the job that asks; empty: a client. No part of the digest.
 	ParentID string
-	// ofFilm: the part shows the film that asks for it. Asked for alone, with the
+	// OfFilm: the part shows the film that asks for it. Asked for alone, with the
 	// same options, it shows what is published, and that is another request.
-	ofFilm bool
+	OfFilm bool
 
 	// Private closes the asset to everybody who has no playback token. It is
 	// policy and makes no other request: no part of the digest.
@@ -132,7 +132,7 @@ func (s Submission) Payload() []byte {
 func (s Submission) digest() [sha256.Size]byte {
 	s.Private = false
 	what := "request 1"
-	if s.ofFilm {
+	if s.OfFilm {
 		what = "part of a film 1"
 	}
 	return sha256.Sum256(append([]byte("sealcast "+what+"\n"+s.Type+"\n"), s.Payload()...))
