@@ -180,6 +180,7 @@ func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key,
 		key, err := p.open(ctx, opReadServed, row)
 		if !errors.Is(err, ErrKEKMissing) { // it may have been sealed anew, and its KEK taken away
 			p.metrics.remembered.Inc()
+			p.metrics.ended(opServed, err) // a KEK behind a network may be away
 			return key, err
 		}
 	}

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/keystore"
+	"github.com/sealcast/sealcast/keystore/keystoretest"
 )
 
 // While changes are heard a key's row is read once for everybody, and anew as
@@ -168,6 +170,65 @@ func TestServedForgetsWhatNoKEKOpens(t *testing.T) {
 	}
 	if got, err := s.Served(t.Context(), key.Hash, nil); err != nil || got.KEKVersion != 2 || !got.Content.Equal(key.Content) {
 		t.Errorf("version %d, %v", got.KEKVersion, err)
+	}
+}
+
+// distant is a KEK behind a network that may be away.
+type distant struct {
+	keystore.AEAD
+	away bool
+}
+
+func (d *distant) Open(ctx context.Context, nonce, sealed, aad []byte) ([]byte, error) {
+	if d.away {
+		return nil, keystore.ErrUnavailable
+	}
+	return d.AEAD.Open(ctx, nonce, sealed, aad)
+}
+
+// A KEK that is away is told and counted for a row that is remembered, too.
+func TestServedWithoutItsKEK(t *testing.T) {
+	t.Parallel()
+	pool, asked, _ := busyPool(t, localstacktest.DSN(t))
+	local, err := keystore.Local(map[int][]byte{1: keystoretest.KEK(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kek := &distant{AEAD: local[1]}
+	ring, err := keystore.NewKeyringOf(1, map[int]keystore.AEAD{1: kek})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewRegistry()
+	s, err := keystore.Open(t.Context(), pool, ring, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := issueMany(t, pool, s, 1)[0]
+	s.Remember(time.Hour)
+	s.Hear()
+	if _, err := s.Served(t.Context(), key.Hash, nil); err != nil {
+		t.Fatal(err)
+	}
+	kek.away = true
+	asked.n.Store(0)
+	if _, err := s.Served(t.Context(), key.Hash, nil); !errors.Is(err, keystore.ErrUnavailable) || asked.n.Load() != 0 {
+		t.Errorf("%v, %d queries", err, asked.n.Load())
+	}
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := 0.0
+	for _, family := range all {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "sealcast_keystore_unavailable_total" && m.GetLabel()[0].GetValue() == "served" {
+				counted = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if counted != 1 {
+		t.Errorf("counted %v times", counted)
 	}
 }
 

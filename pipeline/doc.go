@@ -26,7 +26,7 @@
 //	   │ upload, retried (upload.go)
 //	   ▼
 //	store: segments ─► media playlists ─► multivariant playlist and MPD
-//	                     ▲ the verify gate stands here (gate.go, verify.go)
+//	                     ▲ the verify gate stands here (gate.go, lastrow.go, verify.go, decoder.go)
 //
 // Memory: the sink holds at most Config.SinkBytes, spare room of its buffers
 // included, plus one segment in flight per rendition and output (a PUT is read
