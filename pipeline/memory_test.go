@@ -13,15 +13,16 @@ import (
 
 // A child that dies for want of memory says so in the code: by the kernel's
 // count, or in its own words. A KILL that the kernel did not count is another
-// fault.
+// fault. (Several packagers run at once: each puts the count there in one
+// step, for a count that is being written is read as none.)
 func TestOutOfMemory(t *testing.T) {
 	file := clip(t, "60")
 	for _, c := range []struct {
 		name, tool, script string
 		code               string
 	}{
-		{"ffmpeg killed by the kernel", "ffmpeg", onlyEncode(`"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT"; kill -9 $p; wait $p`), pipeline.CodeOutOfMemory},
-		{"packager killed by the kernel", "packager", `"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT"; kill -9 $p; wait $p`, pipeline.CodeOutOfMemory},
+		{"ffmpeg killed by the kernel", "ffmpeg", onlyEncode(`"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT.$$"; mv "$COUNT.$$" "$COUNT"; kill -9 $p; wait $p`), pipeline.CodeOutOfMemory},
+		{"packager killed by the kernel", "packager", `"$REAL" "$@" & p=$!; sleep 1; echo "oom_kill 8" >"$COUNT.$$"; mv "$COUNT.$$" "$COUNT"; kill -9 $p; wait $p`, pipeline.CodeOutOfMemory},
 		{"ffmpeg killed by somebody", "ffmpeg", onlyEncode(`"$REAL" "$@" & p=$!; sleep 1; kill -9 $p; wait $p`), pipeline.CodeEncodeFailed},
 		{"ffmpeg gets no memory", "ffmpeg", onlyEncode(`ulimit -v 320000; exec "$REAL" "$@"`), pipeline.CodeOutOfMemory},
 		{"ffmpeg gets no thread", "ffmpeg", onlyEncode(`echo "Failed to inject frame into filter network: Resource temporarily unavailable" >&2; exit 1`), pipeline.CodeOutOfMemory},
