@@ -19,41 +19,54 @@ import (
 // its libraries takes longer than to decode a row of segments. Until then it
 // waits at its first input.
 type decoder struct {
-	a     *attempt
-	segs  []*segment
-	files []*os.File // for clear segments, in memory
-	ready *os.File   // its end begins the decoding
-	child *proc.Process
-	out   bytes.Buffer
+	a      *attempt
+	tracks []track    // whose segments it decodes
+	files  []*os.File // for clear segments, in memory
+	ready  *os.File   // its end begins the decoding
+	child  *proc.Process
+	out    bytes.Buffer
 }
 
-// decodeArgs returns ffmpeg's arguments to decode n inputs from descriptors 4
-// and up. One line per decoded frame comes out. Inputs are opened in their
+// track is a rendition in an output.
+type track struct{ output, name string }
+
+func (t track) dir() string { return trackDir(t.output, t.name) }
+
+// tracksOf returns whose segments they are.
+func tracksOf(segs []*segment) (out []track) {
+	for _, seg := range segs {
+		out = append(out, track{seg.Output, seg.Track})
+	}
+	return out
+}
+
+// decodeArgs returns ffmpeg's arguments to decode a segment of each track, from
+// descriptors 4 and up. One line per decoded frame comes out. Inputs are opened in their
 // order; that of descriptor 3 has no streams and is read to its end at first.
-func decodeArgs(segs []*segment) []string {
+func decodeArgs(tracks []track) []string {
 	args := []string{
 		"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror",
 		"-protocol_whitelist", "file", "-f", "ffmetadata", "-i", "/dev/fd/3",
 	}
-	for i, seg := range segs {
+	for i, t := range tracks {
 		format := "mov"
-		if formats[seg.Output].container == containerTS {
+		if formats[t.output].container == containerTS {
 			format = "mpegts"
 		}
 		args = append(args, "-err_detect", "explode", "-skip_frame", "nokey", "-threads", "1",
 			"-protocol_whitelist", "file", "-f", format, "-i", "/dev/fd/"+strconv.Itoa(4+i))
 	}
-	for i := range segs {
+	for i := range tracks {
 		args = append(args, "-map", strconv.Itoa(1+i)+":0")
 	}
 	// wrapped_avframe does not copy pictures: only their number is wanted.
 	return append(args, "-c:a", "pcm_s16le", "-c:v", "wrapped_avframe", "-vsync", "passthrough", "-copyts", "-f", "framecrc", "pipe:1")
 }
 
-// startDecoder starts a decoder for segments. Either decode or abandon must be
-// called.
-func (a *attempt) startDecoder(ctx context.Context, segs []*segment, nice int) (*decoder, error) {
-	d := &decoder{a: a, segs: segs}
+// startDecoder starts a decoder for a segment of each track. Either decode or
+// abandon must be called.
+func (a *attempt) startDecoder(ctx context.Context, tracks []track, nice int) (*decoder, error) {
+	d := &decoder{a: a, tracks: tracks}
 	failed := func(err error) (*decoder, error) {
 		closeFiles(append(d.files, d.ready))
 		return nil, verifyError(fmt.Errorf("decode what was made: %w", err))
@@ -64,8 +77,8 @@ func (a *attempt) startDecoder(ctx context.Context, segs []*segment, nice int) (
 	}
 	d.ready = ready
 	files := []*os.File{theirs}
-	for _, seg := range segs {
-		ours, theirs, err := emptyFile(seg.Object.Name)
+	for _, t := range tracks {
+		ours, theirs, err := emptyFile(t.name)
 		if err != nil {
 			closeFiles(files)
 			return failed(err)
@@ -73,7 +86,7 @@ func (a *attempt) startDecoder(ctx context.Context, segs []*segment, nice int) (
 		d.files, files = append(d.files, ours), append(files, theirs)
 	}
 	d.child, err = a.start(ctx, proc.Spec{
-		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(segs), Files: files, Nice: nice,
+		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: decodeArgs(tracks), Files: files, Nice: nice,
 		Stdout: &limitedBuffer{Buffer: &d.out, left: 16 << 20},
 	})
 	if err != nil {
@@ -82,7 +95,7 @@ func (a *attempt) startDecoder(ctx context.Context, segs []*segment, nice int) (
 	return d, nil
 }
 
-// fill gives the segment of a number, in the clear. It may be called for
+// fill gives the segment of a track by its place, in the clear. It may be called for
 // several at once.
 func (d *decoder) fill(i int, clear []byte) error {
 	if _, err := d.files[i].Write(clear); err != nil {
@@ -99,9 +112,9 @@ func (d *decoder) decode() error {
 	if _, err := d.a.wait(d.child, "ffmpeg", StageVerify); err != nil {
 		return verifyError(fmt.Errorf("decode what was made: %w", errors.Join(err, said)))
 	}
-	for i, n := range countFrames(d.out.String(), len(d.segs)) {
+	for i, n := range countFrames(d.out.String(), len(d.tracks)) {
 		if n == 0 {
-			return verifyError(fmt.Errorf("%s: nothing decodes", d.segs[i].Object.Name))
+			return verifyError(fmt.Errorf("%s: nothing decodes", d.tracks[i].dir()))
 		}
 	}
 	return nil

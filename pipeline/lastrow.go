@@ -4,18 +4,23 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/Eyevinn/mp4ff/mp4"
 )
 
 // lastRow is the row of segments that is due to be the last one. They come when
-// the encoder has ended, so each output's is checked at once, while its packager
-// still writes playlists and manifest. Sound may last a little longer than the
-// pictures: what comes behind the row is checked by itself.
+// the encoder has ended, so they are checked at once, while the packagers still
+// write playlists and manifest, and their decoder is loaded before. Sound may
+// last a little longer than the pictures: what comes behind the row is checked
+// by itself.
 type lastRow struct {
 	number  int
-	waiting map[string][]*segment // by output
-	with    []segmentInit         // what fMP4 was opened with
+	tracks  []track            // in the order of the decoder's inputs
+	waiting map[track]*segment // durable, but the row is not all there yet
+	with    []segmentInit      // what fMP4 was opened with
+	load    sync.Once
+	decoder *decoder // loaded and not used yet
 }
 
 type segmentInit struct {
@@ -23,45 +28,113 @@ type segmentInit struct {
 	init []byte
 }
 
-// durableLast is told of each durable segment of the last row's number, or a
-// higher one. Its caller holds no lock.
+// expect plans the last row.
+func (r *lastRow) expect(number int, outputs []string, rs []*rendition) {
+	r.number, r.waiting = number, map[track]*segment{}
+	for _, output := range outputs {
+		for _, rendition := range carried(output, rs) {
+			r.tracks = append(r.tracks, track{output, rendition.Name})
+		}
+	}
+}
+
+// complete takes a segment of the row, and returns the row when that was all.
+func (r *lastRow) complete(seg *segment) (row []*segment) {
+	r.waiting[track{seg.Output, seg.Track}] = seg
+	if len(r.waiting) < len(r.tracks) {
+		return nil
+	}
+	for _, t := range r.tracks {
+		row = append(row, r.waiting[t])
+	}
+	return row
+}
+
+// loadLast starts the decoder of the last row before there is something to
+// decode. Its caller holds no lock.
+func (g *gate) loadLast(ctx context.Context) {
+	g.last.load.Do(func() {
+		d, err := g.a.startDecoder(ctx, g.last.tracks, 0)
+		if err != nil {
+			g.abort(err)
+			return
+		}
+		g.mu.Lock()
+		g.last.decoder = d
+		g.mu.Unlock()
+	})
+}
+
+// durableLast is told of each durable segment from the one before the last row
+// on. Its caller holds no lock.
 func (g *gate) durableLast(ctx context.Context, seg *segment) {
-	if seg.Number > g.last.number+1 {
-		return // this is not how it was planned; verify knows which is the last
+	if g.last.number < 2 || seg.Number > g.last.number+1 {
+		return // without init segments yet, or not as planned: verify picks it
+	}
+	if seg.Number <= g.last.number {
+		g.loadLast(ctx)
+	}
+	if seg.Number < g.last.number {
+		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	row := []*segment{seg}
 	if seg.Number == g.last.number {
-		g.last.waiting[seg.Output] = append(g.last.waiting[seg.Output], seg)
-		if row = g.last.waiting[seg.Output]; len(row) < len(carried(seg.Output, g.rs)) {
+		if row = g.last.complete(seg); row == nil {
 			return
 		}
 	}
-	if formats[seg.Output].container == containerMP4 {
-		var with []segmentInit
-		for _, s := range row {
-			init, ok := g.a.sink.doc(trackDir(s.Output, s.Track) + "/init.mp4")
-			if !ok {
-				return // the film has one segment; verify picks it
-			}
-			with = append(with, segmentInit{s, init})
-		}
-		g.last.with = append(g.last.with, with...)
+	with, ok := g.initsOf(row)
+	if !ok {
+		return
 	}
+	g.last.with = append(g.last.with, with...)
 	for _, s := range row {
 		g.picked[s.Object.Name] = true
 	}
+	check := func() error { return g.a.checkSegments(ctx, row, 0) }
+	if d := g.last.decoder; d != nil && seg.Number == g.last.number {
+		g.last.decoder = nil
+		check = func() error { return g.a.checkWith(ctx, d, row) }
+	}
 	g.checks.Go(func() {
-		if err := g.a.checkSegments(ctx, row, 0); err != nil {
+		if err := check(); err != nil {
 			g.abort(err)
 		}
 	})
 }
 
+// initsOf returns what the segments in fMP4 are opened with; it is not ok when
+// one has no init segment yet.
+func (g *gate) initsOf(row []*segment) (with []segmentInit, ok bool) {
+	for _, s := range row {
+		if formats[s.Output].container != containerMP4 {
+			continue
+		}
+		init, ok := g.a.sink.doc(trackDir(s.Output, s.Track) + "/init.mp4")
+		if !ok {
+			return nil, false
+		}
+		with = append(with, segmentInit{s, init})
+	}
+	return with, true
+}
+
+// leaveLast ends a decoder that was loaded for a last row which did not come.
+func (g *gate) leaveLast() {
+	g.mu.Lock()
+	d := g.last.decoder
+	g.last.decoder = nil
+	g.mu.Unlock()
+	if d != nil {
+		d.abandon()
+	}
+}
+
 // forgetOtherInits has the last segments checked again whose init segment has
 // become another one. The packager writes init segments twice: the second ones
-// know the duration and a later time of day, which decoders do not need.
+// know durations and a later time of day, which decoders do not need.
 func (g *gate) forgetOtherInits() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -80,7 +153,7 @@ func (g *gate) forgetOtherInits() error {
 
 // sameButTimes reports whether two init segments say the same, but for how long
 // everything lasts and when it was written (ISO/IEC 14496-12, 8.2.2, 8.3.2,
-// 8.4.2, 8.8.2).
+// 8.4.2, 8.8.2; 8.8.3 for a sample where its fragment does not say).
 func sameButTimes(a, b []byte) (bool, error) {
 	var plain [2]bytes.Buffer
 	for i, init := range [][]byte{a, b} {
@@ -93,6 +166,9 @@ func sameButTimes(a, b []byte) (bool, error) {
 		movie.CreationTime, track.CreationTime, media.CreationTime = 0, 0, 0
 		movie.ModificationTime, track.ModificationTime, media.ModificationTime = 0, 0, 0
 		if mvex := moov.Mvex; mvex != nil {
+			for _, trex := range mvex.Trexs {
+				trex.DefaultSampleDuration = 0
+			}
 			mvex.Children = slices.DeleteFunc(mvex.Children, func(b mp4.Box) bool { return b.Type() == "mehd" })
 		}
 		if err := moov.Encode(&plain[i]); err != nil {

@@ -13,20 +13,27 @@ import (
 	"github.com/sealcast/sealcast/internal/cenc"
 )
 
-// checkSegments reads segments back from the store and opens them with the key
-// that the key store will hand out. Their pictures must be those that the
-// encoder made, byte for byte; then the key pictures and all sound are decoded,
-// and any decoder error is a failure.
+// checkSegments checks segments with a decoder of their own.
 func (a *attempt) checkSegments(ctx context.Context, segs []*segment, nice int) error {
 	if len(segs) == 0 {
 		return nil
 	}
-	stored, err := a.storedKeys(ctx, segs)
+	decoder, err := a.startDecoder(ctx, tracksOf(segs), nice)
 	if err != nil {
 		return err
 	}
-	decoder, err := a.startDecoder(ctx, segs, nice)
+	return a.checkWith(ctx, decoder, segs)
+}
+
+// checkWith reads segments back from the store and opens them with the key
+// that the key store will hand out. Their pictures must be those that the
+// encoder made, byte for byte; then the key pictures and all sound are decoded,
+// and any decoder error is a failure. The decoder was started for the tracks of
+// these segments; it has ended on return.
+func (a *attempt) checkWith(ctx context.Context, decoder *decoder, segs []*segment) error {
+	stored, err := a.storedKeys(ctx, segs)
 	if err != nil {
+		decoder.abandon()
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
