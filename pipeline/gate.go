@@ -53,7 +53,7 @@ type packed struct {
 func newGate(a *attempt, abort func(error), src *Source, plan Plan, rs []*rendition) *gate {
 	n := plan.segments(src.Duration.Seconds())
 	g := &gate{a: a, abort: abort, src: src, plan: plan, rs: rs, waiting: map[int][]*segment{}, picked: map[string]bool{}, periods: make(chan struct{}, parallelPeriods)}
-	g.last.expect(n, a.req.Options.Outputs, rs)
+	g.last = newLastRow(n, a.req.Options.Outputs, rs)
 	if n >= 2 {
 		g.early = []int{1}
 	}
@@ -79,9 +79,7 @@ func (g *gate) row() (n int) {
 // rendition of every output has an early number, that row is checked; in a
 // short film the first row waits for the middle one.
 func (g *gate) durable(ctx context.Context, seg *segment) {
-	if seg.Number >= g.last.number-1 {
-		g.durableLast(ctx, seg)
-	}
+	g.durableLast(ctx, seg)
 	if !slices.Contains(g.early, seg.Number) {
 		if g.a.req.Options.beginsPeriod(seg.Output, seg.Number) && seg.Track == smallest(carried(seg.Output, g.rs)).Name {
 			g.checkPeriod(ctx, seg)

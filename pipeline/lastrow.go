@@ -10,15 +10,20 @@ import (
 )
 
 // lastRow is the row of segments that is due to be the last one. They come when
-// the encoder has ended, so they are checked at once, while the packagers still
-// write playlists and manifest, and their decoder is loaded before. Sound may
-// last a little longer than the pictures: what comes behind the row is checked
-// by itself.
+// the encoder has ended, so each output's is checked at once, while its packager
+// still writes playlists and manifest, and by a decoder that was loaded before.
+// Sound may last a little longer than the pictures: what comes behind the row is
+// checked by itself.
 type lastRow struct {
-	number  int
+	number int
+	rows   map[string]*outputRow
+	with   []segmentInit // what fMP4 was opened with
+}
+
+// outputRow is the last row of one output.
+type outputRow struct {
 	tracks  []track            // in the order of the decoder's inputs
 	waiting map[track]*segment // durable, but the row is not all there yet
-	with    []segmentInit      // what fMP4 was opened with
 	load    sync.Once
 	decoder *decoder // loaded and not used yet
 }
@@ -28,18 +33,20 @@ type segmentInit struct {
 	init []byte
 }
 
-// expect plans the last row.
-func (r *lastRow) expect(number int, outputs []string, rs []*rendition) {
-	r.number, r.waiting = number, map[track]*segment{}
+func newLastRow(number int, outputs []string, rs []*rendition) lastRow {
+	last := lastRow{number: number, rows: map[string]*outputRow{}}
 	for _, output := range outputs {
-		for _, rendition := range carried(output, rs) {
-			r.tracks = append(r.tracks, track{output, rendition.Name})
+		row := &outputRow{waiting: map[track]*segment{}}
+		for _, r := range carried(output, rs) {
+			row.tracks = append(row.tracks, track{output, r.Name})
 		}
+		last.rows[output] = row
 	}
+	return last
 }
 
 // complete takes a segment of the row, and returns the row when that was all.
-func (r *lastRow) complete(seg *segment) (row []*segment) {
+func (r *outputRow) complete(seg *segment) (row []*segment) {
 	r.waiting[track{seg.Output, seg.Track}] = seg
 	if len(r.waiting) < len(r.tracks) {
 		return nil
@@ -50,53 +57,62 @@ func (r *lastRow) complete(seg *segment) (row []*segment) {
 	return row
 }
 
-// loadLast starts the decoder of the last row before there is something to
-// decode. Its caller holds no lock.
-func (g *gate) loadLast(ctx context.Context) {
-	g.last.load.Do(func() {
-		d, err := g.a.startDecoder(ctx, g.last.tracks, 0)
-		if err != nil {
-			g.abort(err)
-			return
-		}
-		g.mu.Lock()
-		g.last.decoder = d
-		g.mu.Unlock()
-	})
+// loadBefore is how many segments before the last one the decoders of the last
+// row are loaded: what an encoder has looked ahead at, but not written, may be
+// longer than a segment.
+const loadBefore = 2
+
+// durableLast is told of each durable segment. Its caller holds no lock.
+func (g *gate) durableLast(ctx context.Context, seg *segment) {
+	n := g.last.number
+	if n < 2 || seg.Number < n-loadBefore || seg.Number > n+1 {
+		return // too early, or without init segments yet, or not as planned: verify picks it
+	}
+	row := g.last.rows[seg.Output]
+	if seg.Number <= n {
+		row.load.Do(func() { g.loadLast(ctx, row) })
+	}
+	if seg.Number >= n {
+		g.checkLast(ctx, row, seg)
+	}
 }
 
-// durableLast is told of each durable segment from the one before the last row
-// on. Its caller holds no lock.
-func (g *gate) durableLast(ctx context.Context, seg *segment) {
-	if g.last.number < 2 || seg.Number > g.last.number+1 {
-		return // without init segments yet, or not as planned: verify picks it
-	}
-	if seg.Number <= g.last.number {
-		g.loadLast(ctx)
-	}
-	if seg.Number < g.last.number {
+// loadLast starts the decoder of an output's last row before there is something
+// to decode.
+func (g *gate) loadLast(ctx context.Context, row *outputRow) {
+	d, err := g.a.startDecoder(ctx, row.tracks, 0)
+	if err != nil {
+		g.abort(err)
 		return
 	}
 	g.mu.Lock()
+	row.decoder = d
+	g.mu.Unlock()
+}
+
+// checkLast checks the last row of an output when it is all there, or what
+// comes behind it.
+func (g *gate) checkLast(ctx context.Context, row *outputRow, seg *segment) {
+	g.mu.Lock()
 	defer g.mu.Unlock()
-	row := []*segment{seg}
+	segs := []*segment{seg}
 	if seg.Number == g.last.number {
-		if row = g.last.complete(seg); row == nil {
+		if segs = row.complete(seg); segs == nil {
 			return
 		}
 	}
-	with, ok := g.initsOf(row)
+	with, ok := g.initsOf(segs)
 	if !ok {
 		return
 	}
 	g.last.with = append(g.last.with, with...)
-	for _, s := range row {
+	for _, s := range segs {
 		g.picked[s.Object.Name] = true
 	}
-	check := func() error { return g.a.checkSegments(ctx, row, 0) }
-	if d := g.last.decoder; d != nil && seg.Number == g.last.number {
-		g.last.decoder = nil
-		check = func() error { return g.a.checkWith(ctx, d, row) }
+	check := func() error { return g.a.checkSegments(ctx, segs, 0) }
+	if d := row.decoder; d != nil && seg.Number == g.last.number {
+		row.decoder = nil
+		check = func() error { return g.a.checkWith(ctx, d, segs) }
 	}
 	g.checks.Go(func() {
 		if err := check(); err != nil {
@@ -107,8 +123,8 @@ func (g *gate) durableLast(ctx context.Context, seg *segment) {
 
 // initsOf returns what the segments in fMP4 are opened with; it is not ok when
 // one has no init segment yet.
-func (g *gate) initsOf(row []*segment) (with []segmentInit, ok bool) {
-	for _, s := range row {
+func (g *gate) initsOf(segs []*segment) (with []segmentInit, ok bool) {
+	for _, s := range segs {
 		if formats[s.Output].container != containerMP4 {
 			continue
 		}
@@ -121,14 +137,16 @@ func (g *gate) initsOf(row []*segment) (with []segmentInit, ok bool) {
 	return with, true
 }
 
-// leaveLast ends a decoder that was loaded for a last row which did not come.
+// leaveLast ends decoders that were loaded for a last row which did not come.
 func (g *gate) leaveLast() {
-	g.mu.Lock()
-	d := g.last.decoder
-	g.last.decoder = nil
-	g.mu.Unlock()
-	if d != nil {
-		d.abandon()
+	for _, row := range g.last.rows {
+		g.mu.Lock()
+		d := row.decoder
+		row.decoder = nil
+		g.mu.Unlock()
+		if d != nil {
+			d.abandon()
+		}
 	}
 }
 

@@ -15,19 +15,30 @@ import (
 )
 
 // The last segments are checked while the packagers end: one decoder has done
-// the first and the middle row by then, and one the last row. No segment is
-// checked again: the packager's second init segments only know more of times.
+// the first and the middle row by then, and one the last row of each output. The
+// decoders are there before the encode ends. No segment is checked again: the packager's second init segments only know more of times.
 func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
-	checked := filepath.Join(t.TempDir(), "checked")
+	dir := t.TempDir()
+	checked, decoders, loaded := filepath.Join(dir, "checked"), filepath.Join(dir, "decoders"), filepath.Join(dir, "loaded")
 	l := newLab(t, func(cfg *pipeline.Config) {
+		// The encoder ends when the decoders run, or after half a minute.
+		scripted(t, cfg, "ffmpeg", `case "$*" in
+			*framecrc*) echo one >>`+decoders+`; exec "$REAL" "$@";;
+			*-progress*) "$REAL" "$@"; rc=$?
+				for i in $(seq 300); do [ "$(wc -l <`+decoders+`)" = 3 ] && { touch `+loaded+`; break; }; sleep 0.1; done
+				exit $rc;;
+		esac; exec "$REAL" "$@"`)
 		scripted(t, cfg, "packager", `"$REAL" "$@"; rc=$?; until [ -e `+checked+` ]; do sleep 0.1; done; exit $rc`)
-		cfg.Log = slog.New(&afterDecoders{n: 3, then: func() { // the encoder, and two of the gate's
+		cfg.Log = slog.New(&afterDecoders{n: 4, then: func() { // the encoder, and three of the gate's
 			if err := os.WriteFile(checked, nil, 0o600); err != nil {
 				t.Error(err)
 			}
 		}})
 	})
 	p := l.run(l.request(clip(t, "15")))
+	if _, err := os.Stat(loaded); err != nil {
+		t.Errorf("the decoders were not there when the encode ended: %v", err)
+	}
 	before, behind, packagers := 0, 0, 0
 	for _, child := range p.Children { // in the order in which they ended
 		switch {
@@ -39,7 +50,7 @@ func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
 			behind++
 		}
 	}
-	if before != 2 || behind != 0 || packagers != 2 {
+	if before != 3 || behind != 0 || packagers != 2 {
 		t.Errorf("%d decoders before the packagers ended, %d behind them, %d packagers", before, behind, packagers)
 	}
 }

@@ -45,6 +45,7 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 		"--segment_duration", strconv.FormatFloat(plan.SegmentSeconds, 'f', -1, 64),
 		"--hls_playlist_type", plan.playlistType(),
 		"--io_cache_size", "4194304",
+		"--io_block_size", "4096", // it waits for whole blocks: 64 KiB, the default, are four seconds of sound
 	)
 	as := formats[output]
 	args = append(args, "--hls_master_playlist_output", sinkURL+"/"+as.master)
