@@ -17,3 +17,12 @@ func (p *Postgres) Remembers() int {
 	defer p.remembered.mu.Unlock()
 	return len(p.remembered.rows)
 }
+
+// Age makes every row older.
+func (p *Postgres) Age(by time.Duration) {
+	p.remembered.mu.Lock()
+	defer p.remembered.mu.Unlock()
+	for _, r := range p.remembered.rows {
+		r.asked = r.asked.Add(-by)
+	}
+}

@@ -60,7 +60,9 @@ func OpenReadOnly(ctx context.Context, pool *pgxpool.Pool, keys *Keyring) (*Post
 }
 
 func newPostgres(pool *pgxpool.Pool, m *metrics) *Postgres {
-	return &Postgres{pool: pool, reader: reader{pool: pool}, remembered: remembered{keep: rememberFor}, metrics: m}
+	p := &Postgres{pool: pool, remembered: remembered{keep: rememberFor}, metrics: m}
+	p.reader = reader{pool: pool, remembered: &p.remembered}
+	return p
 }
 
 // Reload exchanges the keyring of a store that is in use, after the checks of

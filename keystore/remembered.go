@@ -25,7 +25,7 @@ type remembered struct {
 	mu      sync.Mutex
 	hearing bool
 	era     uint64 // counts what was forgotten
-	rows    map[servedID]rememberedRow
+	rows    map[servedID]*rememberedRow
 }
 
 // servedID is what a viewer asks for.
@@ -38,6 +38,16 @@ type servedID struct {
 type rememberedRow struct {
 	row   sealedKey
 	asked time.Time // when its question was asked
+	used  bool      // since then
+}
+
+// question asks for the row of an id.
+func (id servedID) question() *question {
+	q := &question{hash: id.hash, done: make(chan struct{})}
+	if !id.byDefault {
+		q.kid = id.kid[:]
+	}
+	return q
 }
 
 func idOf(hash string, kid *cenc.KID) servedID {
@@ -55,6 +65,7 @@ func (m *remembered) get(id servedID, now time.Time) (row sealedKey, era uint64,
 	r, ok := m.rows[id]
 	// By the wall clock too: the monotonic one stands still while a virtual machine is suspended.
 	if ok && max(now.Sub(r.asked), now.Round(0).Sub(r.asked)) < m.keep {
+		r.used = true
 		return r.row, m.era, true
 	}
 	return sealedKey{}, m.era, false
@@ -74,7 +85,26 @@ func (m *remembered) put(id servedID, row sealedKey, era uint64, asked time.Time
 	if len(m.rows) >= maxRemembered {
 		clear(m.rows)
 	}
-	m.rows[id] = rememberedRow{row, asked}
+	m.rows[id] = &rememberedRow{row: row, asked: asked}
+}
+
+// due gives up to most rows that will soon be too old and are in use, and the
+// era for put: they are read along with what has to be read anyhow, many at
+// once instead of each by itself.
+func (m *remembered) due(now time.Time, most int) (ids []servedID, era uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	look := 8 * maxGroup // of any number of rows
+	for id, r := range m.rows {
+		if look--; look < 0 || len(ids) == most {
+			break
+		}
+		if r.used && now.Sub(r.asked) > m.keep/2 {
+			r.used = false // nobody else reads it, too
+			ids = append(ids, id)
+		}
+	}
+	return ids, m.era
 }
 
 // forget forgets all, and says whether changes are heard from now on.
@@ -83,7 +113,7 @@ func (m *remembered) forget(hearing bool) {
 	defer m.mu.Unlock()
 	m.hearing = hearing
 	m.era++
-	m.rows = map[servedID]rememberedRow{}
+	m.rows = map[servedID]*rememberedRow{}
 }
 
 // Listen lets Served remember sealed rows for up to a second until ctx ends. It

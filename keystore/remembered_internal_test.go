@@ -64,3 +64,39 @@ func TestRemembered(t *testing.T) {
 		t.Error("remembered while nothing is heard")
 	}
 }
+
+// Rows that are in use are read along before they are too old: once, and none
+// that nobody has asked for since.
+func TestRememberedIsDue(t *testing.T) {
+	t.Parallel()
+	m := remembered{keep: time.Second}
+	m.forget(true)
+	now := time.Now()
+	used, idle := idOf("used", nil), idOf("idle", nil)
+	due := func(at time.Time, most int) []servedID { ids, _ := m.due(at, most); return ids }
+	_, era, _ := m.get(used, now)
+	for _, id := range []servedID{used, idle} {
+		m.put(id, sealedKey{Key: Key{Hash: id.hash, State: StateActive}}, era, now)
+	}
+	late := now.Add(600 * time.Millisecond)
+	if ids := due(late, 9); len(ids) != 0 {
+		t.Errorf("nobody has asked for %v", ids)
+	}
+	m.get(used, late)
+	if ids := due(now.Add(m.keep/2), 9); len(ids) != 0 {
+		t.Errorf("%v are young", ids)
+	}
+	if ids := due(late, 0); len(ids) != 0 {
+		t.Errorf("no room for %v", ids)
+	}
+	if ids := due(late, 9); len(ids) != 1 || ids[0] != used {
+		t.Errorf("due: %v", ids)
+	}
+	if ids := due(late, 9); len(ids) != 0 {
+		t.Errorf("%v are being read", ids)
+	}
+	m.put(used, sealedKey{Key: Key{Hash: "used", State: StateActive}}, era, late)
+	if _, _, ok := m.get(used, now.Add(1500*time.Millisecond)); !ok {
+		t.Error("want it young again")
+	}
+}

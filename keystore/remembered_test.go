@@ -133,6 +133,40 @@ func TestServedEndsWithPostgres(t *testing.T) {
 	})
 }
 
+// Who reads one key reads others along that are in use and will soon be too old.
+func TestServedReadsAlongWhatIsDue(t *testing.T) {
+	t.Parallel()
+	pool, asked, _ := busyPool(t, localstacktest.DSN(t))
+	s := open(t, pool, keyring(t, 1))
+	keys := issueMany(t, pool, s, 9)
+	const keep = 10 * time.Second
+	s.Remember(keep)
+	s.Hear()
+	serve := func(i int) {
+		kid := &keys[i].KID
+		if i%2 == 0 {
+			kid = nil
+		}
+		if got, err := s.Served(t.Context(), keys[i].Hash, kid); err != nil || !got.Content.Equal(keys[i].Content) {
+			t.Fatalf("key %d: %v", i, err)
+		}
+	}
+	for i := range 8 {
+		serve(i) // is read
+		serve(i) // is used
+	}
+	s.Age(keep * 3 / 4)
+	asked.n.Store(0)
+	serve(8) // has to be read
+	s.Age(keep / 2)
+	for i := range 8 {
+		serve(i) // would be too old by now
+	}
+	if n := asked.n.Load(); n != 1 {
+		t.Errorf("%d queries, want one for all", n)
+	}
+}
+
 // Without Listen every call reads.
 func TestServedReadsWhileNothingIsHeard(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +22,12 @@ const (
 // reader answers Served in groups: what waits while Postgres is busy with the
 // questions before is asked in one query. One loader asks at a time, which makes
 // the groups large, unless it takes too long. Nobody waits for a group to fill,
-// and nothing is remembered: each answer was read after its question. While
-// nobody asks it has no goroutine.
+// and each answer was read after its question; room that is left in a group goes
+// to remembered rows that are due. While nobody asks it has no goroutine.
 type reader struct {
-	pool    *pgxpool.Pool
+	pool       *pgxpool.Pool
+	remembered *remembered
+
 	mu      sync.Mutex
 	waiting []*question
 	loaders int
@@ -45,10 +48,7 @@ type question struct {
 // whatever becomes of the group. hash has the form of an asset's: text that
 // Postgres refuses would be refused to the whole group.
 func (g *reader) ask(ctx context.Context, hash string, kid *cenc.KID) (sealedKey, error) {
-	q := &question{hash: hash, done: make(chan struct{})}
-	if kid != nil {
-		q.kid = kid[:]
-	}
+	q := idOf(hash, kid).question()
 	g.mu.Lock()
 	g.waiting = append(g.waiting, q)
 	first := g.loaders == 0
@@ -119,7 +119,20 @@ func (g *reader) take() []*question {
 func (g *reader) answer(group []*question) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	found, err := g.query(ctx, group)
+	asked := time.Now()
+	due, era := g.remembered.due(asked, maxGroup-len(group))
+	all := slices.Clone(group)
+	for _, id := range due {
+		all = append(all, id.question())
+	}
+	found, err := g.query(ctx, all)
+	if err == nil {
+		for i, id := range due {
+			if n := len(group) + i; found[n] {
+				g.remembered.put(id, all[n].row, era, asked)
+			}
+		}
+	}
 	err = databaseError(ctx, opReadServed, err)
 	for i, q := range group {
 		switch {
