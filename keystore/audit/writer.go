@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -69,7 +70,7 @@ func (w *writer) append(ctx context.Context, tx pgx.Tx) error {
 		[]string{"seq", "at", "actor", "action", "subject", "details", "hash"},
 		pgx.CopyFromSlice(len(w.batch), func(i int) ([]any, error) {
 			r := &w.batch[i]
-			return []any{r.seq, r.at, r.actor, r.action, r.subject, rawJSON(r.details), r.hash[:]}, nil
+			return []any{r.seq, r.at, r.actor, r.action, r.subject, json.RawMessage(r.details), r.hash[:]}, nil
 		}))
 	if err != nil {
 		return fmt.Errorf("copy audit entries: %w", err)
@@ -79,12 +80,6 @@ func (w *writer) append(ctx context.Context, tx pgx.Tx) error {
 	}
 	return nil
 }
-
-// rawJSON is JSON that goes into a column as it is.
-type rawJSON string
-
-// MarshalJSON implements json.Marshaler; pgx would marshal a string again.
-func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
 // lockHead gives the end of the chain, which nobody moves until tx ends.
 func lockHead(ctx context.Context, tx pgx.Tx) (seq int64, hash [sha256.Size]byte, err error) {
