@@ -10,7 +10,7 @@ BIN     := bin/sealcast
 FUZZTIME ?= 30s
 export PATH := $(TOOLS):$(PATH)
 
-.PHONY: help deps build demo dev test check lint race fuzz bench faults storm matrix e2e image clean
+.PHONY: help deps build demo dev test check lint race fuzz bench faults storm matrix vault e2e image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -67,6 +67,16 @@ storm: deps ## short jobs while workers, Redis and MinIO are killed  [STORM_JOBS
 matrix: ## every output in every player, and docs/players.md written from it (installs mpv, VLC and GStreamer)  [MATRIX_ONLY="in mpv"]
 	@sh internal/deps/install.sh matrix
 	@$(GO) test -tags matrix -parallel 5 -run '^TestMatrix$$' -timeout 60m -v ./cmd/sealcast
+
+vault: deps $(TOOLS)/vault ## the tests of KEKs in HashiCorp Vault, against a real one (builds it: some ten minutes, once)
+	@VAULT_PROGRAM=$(TOOLS)/vault $(GO) test -count=1 ./keystore/vault
+	@VAULT_PROGRAM=$(TOOLS)/vault $(GO) test -count=1 -run '^TestE2EReloadKEKs$$' ./cmd/sealcast
+
+$(TOOLS)/vault: internal/tools/vault/go.mod
+	@mkdir -p $(TOOLS)
+	@echo "building vault (some ten minutes, once)"
+	@cd internal/tools/vault && $(GO) build -o $(TOOLS)/vault github.com/hashicorp/vault
+	@touch $@
 
 e2e: deps ## the end-to-end tests alone
 	@$(GO) test -run 'E2E' -v -timeout 30m ./cmd/sealcast

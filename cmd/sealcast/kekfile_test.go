@@ -109,7 +109,7 @@ func TestE2EReloadKEKs(t *testing.T) {
 	if a := r.do("GET", "/api/key/"+hash, "", bearer); a.status != 200 || len(a.body) != 16 {
 		t.Errorf("a key whose KEK lies in Vault: %d", a.status)
 	}
-	server.Away.Store(true)
+	server.Seal(t)
 	if a := r.do("GET", "/api/key/"+hash, "", bearer); a.status != 503 {
 		t.Errorf("Vault is sealed: %d", a.status)
 	}

@@ -41,7 +41,7 @@ var Allowed = map[string][]string{
 	"keystore/audit":           {},
 	"keystore":                 {"keystore/audit", "internal/cenc", "internal/notices"},
 	"keystore/vault":           {"keystore", "keystore/audit", "internal/cenc", "internal/notices"},
-	"keystore/vault/vaulttest": {},
+	"keystore/vault/vaulttest": {"internal/proc"},
 	"pipeline":                 {"internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
 	"internal/objstore":        {"pipeline", "internal/cenc", "internal/proc", "internal/sandbox", "internal/texttrack"},
 	"worker":                   {"pipeline", "keystore", "keystore/audit", "internal/cenc", "internal/proc", "internal/sandbox", "internal/webhook", "internal/texttrack", "internal/notices"},

@@ -96,7 +96,7 @@ func TestErrorsOfVault(t *testing.T) {
 	}
 	unavailable("no permission", client(t, s, "hvs.another").KEK("transit", "sealcast", 1))
 	unavailable("no such mount", good.KEK("nowhere", "sealcast", 1))
-	s.Away.Store(true)
+	s.Seal(t)
 	unavailable("sealed", kek)
 }
 
@@ -123,7 +123,7 @@ func TestStartUpNoticesAnotherKEK(t *testing.T) {
 	if err := open(client(t, vaulttest.New(t), vaulttest.Token), "sealcast"); !errors.Is(err, keystore.ErrKEKMismatch) {
 		t.Errorf("another server: %v", err)
 	}
-	s.Away.Store(true)
+	s.Seal(t)
 	if err := open(good, "sealcast"); !errors.Is(err, keystore.ErrUnavailable) {
 		t.Errorf("a sealed server: %v", err)
 	}
