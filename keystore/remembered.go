@@ -88,9 +88,10 @@ func (m *remembered) put(id servedID, row sealedKey, era uint64, asked time.Time
 	m.rows[id] = &rememberedRow{row: row, asked: asked}
 }
 
-// due gives up to most rows that will soon be too old and are in use, and the
-// era for put: they are read along with what has to be read anyhow, many at
-// once instead of each by itself.
+// due gives up to most rows that will soon be too old and were asked for since
+// they were read, and the era for renew: they are read along with what has to be
+// read anyhow, many at once instead of each by itself. It forgets those that are
+// too old already.
 func (m *remembered) due(now time.Time, most int) (ids []servedID, era uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -99,12 +100,27 @@ func (m *remembered) due(now time.Time, most int) (ids []servedID, era uint64) {
 		if look--; look < 0 || len(ids) == most {
 			break
 		}
-		if r.used && now.Sub(r.asked) > m.keep/2 {
-			r.used = false // nobody else reads it, too
+		age := max(now.Sub(r.asked), now.Round(0).Sub(r.asked))
+		switch {
+		case age >= m.keep:
+			delete(m.rows, id)
+		case r.used && age > m.keep/2:
+			r.used = false // a hint to those who read at the same time
 			ids = append(ids, id)
 		}
 	}
 	return ids, m.era
+}
+
+// renew is put for a row that was due. A key that is gone is remembered no more.
+func (m *remembered) renew(id servedID, row sealedKey, found bool, era uint64, asked time.Time) {
+	if found && row.State == StateActive {
+		m.put(id, row, era, asked)
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.rows, id)
 }
 
 // forget forgets all, and says whether changes are heard from now on.

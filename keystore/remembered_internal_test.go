@@ -95,8 +95,24 @@ func TestRememberedIsDue(t *testing.T) {
 	if ids := due(late, 9); len(ids) != 0 {
 		t.Errorf("%v are being read", ids)
 	}
+	if m.get(used, late); len(due(now.Add(m.keep), 9)) != 0 || len(m.rows) != 0 {
+		t.Errorf("%d rows are too old", len(m.rows))
+	}
 	m.put(used, sealedKey{Key: Key{Hash: "used", State: StateActive}}, era, late)
 	if _, _, ok := m.get(used, now.Add(1500*time.Millisecond)); !ok {
 		t.Error("want it young again")
+	}
+	for name, gone := range map[string]func(){
+		"not found": func() { m.renew(used, sealedKey{}, false, era, late) },
+		"revoked":   func() { m.renew(used, sealedKey{Key: Key{State: StateRevoked}}, true, era, late) },
+	} {
+		m.renew(used, sealedKey{Key: Key{State: StateActive}}, true, era, late)
+		if _, _, ok := m.get(used, late); !ok {
+			t.Fatalf("%s: it was not remembered", name)
+		}
+		gone()
+		if _, _, ok := m.get(used, late); ok {
+			t.Errorf("%s: it is remembered", name)
+		}
 	}
 }

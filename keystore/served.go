@@ -128,9 +128,8 @@ func (g *reader) answer(group []*question) {
 	found, err := g.query(ctx, all)
 	if err == nil {
 		for i, id := range due {
-			if n := len(group) + i; found[n] {
-				g.remembered.put(id, all[n].row, era, asked)
-			}
+			n := len(group) + i
+			g.remembered.renew(id, all[n].row, found[n], era, asked)
 		}
 	}
 	err = databaseError(ctx, opReadServed, err)

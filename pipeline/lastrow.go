@@ -69,6 +69,9 @@ func (g *gate) durableLast(ctx context.Context, seg *segment) {
 		return // too early, or without init segments yet, or not as planned: verify picks it
 	}
 	row := g.last.rows[seg.Output]
+	if row == nil || !slices.Contains(row.tracks, track{seg.Output, seg.Track}) {
+		return // nobody asked for it: verify refuses it
+	}
 	if seg.Number <= n {
 		row.load.Do(func() { g.loadLast(ctx, row) })
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,8 @@ import (
 
 // The last segments are checked while the packagers end: one decoder has done
 // the first and the middle row by then, and one the last row of each output. The
-// decoders are there before the encode ends. No segment is checked again: the packager's second init segments only know more of times.
+// decoders were started before the encode ends. No segment is checked again: the
+// packager's second init segments only know more of times.
 func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
 	dir := t.TempDir()
 	checked, decoders, loaded := filepath.Join(dir, "checked"), filepath.Join(dir, "decoders"), filepath.Join(dir, "loaded")
@@ -118,5 +120,28 @@ func TestSameButTimes(t *testing.T) {
 	}
 	if _, err := pipeline.SameButTimes(first, []byte("no boxes")); err == nil {
 		t.Error("no error for what is no init segment")
+	}
+}
+
+// Segments that nobody asked for, of another output or of another track, are
+// refused: they neither end the worker nor stand for a segment of the last row.
+func TestStrangeSegmentsAreRefused(t *testing.T) {
+	for _, name := range []string{"foo/bar/3.ts", "ts/x-9/3.ts", "cmaf/x-9/3.m4s"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, func(cfg *pipeline.Config) {
+				ffmpeg, err := exec.LookPath("ffmpeg")
+				if err != nil {
+					t.Fatal(err)
+				}
+				scripted(t, cfg, "packager", `for a; do case "$a" in
+					http*/manifest.mpd) `+ffmpeg+` -v error -f lavfi -i sine=d=0.1 -f mpegts -method PUT "${a%/manifest.mpd}/`+name+`";;
+					esac; done; exec "$REAL" "$@"`)
+			})
+			req := l.request(clip(t, "15"))
+			_, err := l.runner.Run(t.Context(), req)
+			wantCode(t, err, pipeline.CodeVerifyFailed, false)
+			l.nothingPlayable(req)
+		})
 	}
 }

@@ -61,7 +61,10 @@ func (a *attempt) checkWith(ctx context.Context, decoder *decoder, segs []*segme
 		decoder.abandon()
 		return err
 	}
-	return decoder.decode()
+	if err := decoder.decode(); err != nil {
+		return fmt.Errorf("segments from %s on: %w", segs[0].Object.Name, err)
+	}
+	return nil
 }
 
 // storedKeys reads back the keys of segments.

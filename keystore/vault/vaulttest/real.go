@@ -62,6 +62,11 @@ func (s *Server) startReal(t testing.TB, program string) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+	select {
+	case <-ended: // and another one has the port
+		t.Fatalf("vault has ended: %s", said.String())
+	default:
+	}
 	tell := func(path string, body any) {
 		if err := s.tell(http.MethodPost, path, body); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -95,7 +96,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("X-Vault-Token") != Token:
 		fail(http.StatusForbidden, "permission denied")
 		return
-	case m == nil || (r.Method != http.MethodPut && r.Method != http.MethodPost):
+	case m == nil || !slices.Contains(Keys, m[2]) || (r.Method != http.MethodPut && r.Method != http.MethodPost):
 		fail(http.StatusNotFound, "no handler for route")
 		return
 	}
