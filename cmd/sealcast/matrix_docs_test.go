@@ -20,7 +20,7 @@ A cell plays when the player goes past 6 s from the start, is heard (both audio 
 
 Key refresh: while the film plays the page gets a fresh token and the first one is revoked; the server refuses it before the film goes on. With a key for every 4 s a later key must then be asked for with the fresh token. A token in the address is renewed as the player page does it, with a new address.
 
-Tools from Debian packages play 7 s into pictures and sound, show the source's pictures after seeks to 9.22 s and 3.5 s (VLC, which is driven by its remote control in whole seconds: 9 s and 7 s; ffmpeg while it decodes), and show an error and no picture with a wrong token; ffmpeg and mpv also play the second audio track. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 12 s long.
+Tools from Debian packages play 7 s into pictures and sound, show the source's pictures after seeks to 9.22 s and 3.5 s (VLC, which is driven by its remote control in whole seconds: 9 s and 7 s; ffmpeg while it decodes), and show an error and no picture with a wrong token; ffmpeg and mpv also play the second audio track. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture. They are not asked to switch or to refresh: ffmpeg and mpv play one rendition from the start to the end, VLC and GStreamer choose by themselves, and none takes a fresh token while it plays. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 12 s long.
 
 `)
 	var notes []string
