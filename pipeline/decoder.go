@@ -41,8 +41,9 @@ func tracksOf(segs []*segment) (out []track) {
 }
 
 // decodeArgs returns ffmpeg's arguments to decode a segment of each track, which
-// may be there several times, from descriptors 4 and up. One line per decoded frame comes out. Inputs are opened in their
-// order; that of descriptor 3 has no streams and is read to its end at first.
+// may be there several times, from descriptors 4 and up. One line per decoded
+// frame comes out. Inputs are opened in their order; that of descriptor 3 has no
+// streams and is read to its end at first.
 func decodeArgs(tracks []track) []string {
 	args := []string{
 		"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror",
