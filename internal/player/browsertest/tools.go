@@ -1,147 +1,227 @@
 package browsertest
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"image"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
-func ffmpegInput(m Media) (args []string) {
-	args = []string{"-nostdin", "-v", "error", "-xerror"}
-	if m.Header != "" {
-		args = append(args, "-headers", m.Header+"\r\n")
-	}
-	if m.Key != "" {
-		args = append(args, "-cenc_decryption_key", m.Key)
-	}
-	return args
+// Image is a picture.
+type Image = image.Image
+
+// Tool is a player outside of the browser.
+type Tool struct {
+	Name    string
+	version []string // command that tells the version
+	// play plays the first seconds into pictures and one sound file below dir,
+	// and returns what the tool said.
+	play func(ctx context.Context, m Media, dir string) (string, error)
+	// seek goes to times and shows each: 0.png, 1.png, … in dir.
+	seek func(ctx context.Context, m Media, dir string, times []time.Duration) error
+	// cues reads the first text track; nil: the pictures of seek have it.
+	cues  func(ctx context.Context, m Media, dir string) ([]TimedCue, error)
+	every time.Duration // distance of the pictures of play
+
+	// Seeks are where the tool is asked to go, Early and Late how far from
+	// there its picture may be: not all are asked for a time exactly.
+	Seeks       []time.Duration
+	Early, Late time.Duration
 }
 
-func ffmpegPlay(ctx context.Context, m Media, dir string) (string, error) {
-	args := append(ffmpegInput(m), "-i", m.URL, "-t", playSeconds, "-map", "0:v:0", "-vf", "fps=1:start_time=0:round=up", filepath.Join(dir, "%05d.png"),
-		"-t", playSeconds, "-map", "0:a:0", filepath.Join(dir, "sound.wav"), "-t", playSeconds, "-map", "0:a:1", filepath.Join(dir, "second.wav"))
-	return command(ctx, dir, "ffmpeg", args...)
+// TimedCue is a text with its time.
+type TimedCue struct {
+	From, To time.Duration
+	Text     string
 }
 
-// webvttCue, mpvCue and gstCue are how ffmpeg, mpv and GStreamer tell of a cue;
-// GStreamer tells the length of the text and how long it stands.
-var (
-	webvttCue = regexp.MustCompile(`(?m)^(\d\d:\d\d\.\d{3}) --> (\d\d:\d\d\.\d{3})\n(.*)$`)
-	mpvCue    = regexp.MustCompile(`(?m)^cue (\S+) (\S+) (.*)$`)
-	gstCue    = regexp.MustCompile(`\((\d+) bytes, .*?pts: 0:(\d\d:\d\d\.\d{3})\d*, duration: 0:(\d\d:\d\d\.\d{3})`)
-)
-
-// clock reads minutes and seconds, or seconds alone.
-func clock(s string) time.Duration {
-	minutes, rest, ok := strings.Cut(s, ":")
-	if !ok {
-		minutes, rest = "0", s
-	}
-	m, _ := strconv.Atoi(minutes)
-	sec, _ := strconv.ParseFloat(rest, 64)
-	return time.Duration(m)*time.Minute + seconds(sec)
+// Media is what a tool is to play.
+type Media struct {
+	URL    string
+	Header string // "Authorization: Bearer …", or empty
+	Key    string // hex, where a tool wants the key itself (DASH); or empty
+	Text   bool   // with its first text track
 }
 
-// ffmpegCues writes the first text track as WebVTT and reads that.
-func ffmpegCues(ctx context.Context, m Media, dir string) (cues []TimedCue, err error) {
-	out, err := command(ctx, dir, "ffmpeg", append(ffmpegInput(m), "-i", m.URL, "-map", "0:s:0", "-f", "webvtt", "-")...)
-	for _, c := range webvttCue.FindAllStringSubmatch(out, -1) {
-		cues = append(cues, TimedCue{clock(c[1]), clock(c[2]), c[3]})
+// playSeconds is how much of a title a tool plays.
+const playSeconds = "7"
+
+// Tools lists the players from Debian packages.
+func Tools() []Tool {
+	const ms = time.Millisecond
+	// HLS of libavformat never seeks into a clip's first segment.
+	late := []time.Duration{9220 * ms, 3500 * ms}
+	return []Tool{
+		{Name: "ffmpeg", version: []string{"ffmpeg", "-version"}, every: time.Second, play: ffmpegPlay, seek: each(ffmpegPicture), cues: ffmpegCues, Seeks: late, Late: 40 * ms},
+		{Name: "mpv", version: []string{"mpv", "--version"}, every: time.Second, play: mpvPlay, seek: each(mpvPicture), cues: mpvCues, Seeks: late, Late: 40 * ms},
+		{Name: "VLC", version: []string{"vlc", "--version"}, play: vlcPlay, seek: vlcSeek, Seeks: []time.Duration{9 * time.Second, 7 * time.Second}, Late: 1900 * ms},
+		{Name: "GStreamer", version: []string{"gst-launch-1.0", "--version"}, every: time.Second, play: gstPlay, seek: each(gstPicture), cues: gstCues, Seeks: late, Early: 160 * ms, Late: 240 * ms},
 	}
-	return cues, err
 }
 
-// mpvCues plays all of it and lets a script tell of the text that is shown.
-func mpvCues(ctx context.Context, m Media, dir string) (cues []TimedCue, err error) {
-	script := filepath.Join(dir, "cues.lua")
-	lines := `mp.observe_property("sub-text", "string", function(_, text)
-	if text and text ~= "" then io.stderr:write(string.format("\ncue %s %s %s\n", mp.get_property("sub-start"), mp.get_property("sub-end"), text)) end
-end)
-`
-	if err := os.WriteFile(script, []byte(lines), 0o600); err != nil {
-		return nil, err
+// each seeks with a process for each time.
+func each(picture func(ctx context.Context, m Media, dir string, at time.Duration) error) func(context.Context, Media, string, []time.Duration) error {
+	return func(ctx context.Context, m Media, dir string, times []time.Duration) error {
+		for i, at := range times {
+			sub := filepath.Join(dir, fmt.Sprintf("at-%d", i))
+			if err := errors.Join(os.Mkdir(sub, 0o777), picture(ctx, m, sub, at)); err != nil {
+				return fmt.Errorf("to %s: %w", at, err)
+			}
+			found, err := filepath.Glob(filepath.Join(sub, "*.png"))
+			if err != nil || len(found) == 0 {
+				return fmt.Errorf("no picture at %s", at)
+			}
+			slices.Sort(found) // GStreamer shows the first pictures before it has sought
+			if err := os.Rename(found[min(3, len(found)-1)], filepath.Join(dir, fmt.Sprintf("%d.png", i))); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	out, err := command(ctx, dir, "mpv", append(mpvArgs(m, dir), "--vo=null", "--ao=null", "--sid=1", "--script="+script, m.URL)...)
-	for _, c := range mpvCue.FindAllStringSubmatch(out, -1) {
-		cues = append(cues, TimedCue{clock(c[1]), clock(c[2]), c[3]})
-	}
-	return cues, err
 }
 
-// gstCues gives the text to a file and lets an element before it tell the times,
-// which in HLS begin at a minute.
-func gstCues(ctx context.Context, m Media, dir string) (cues []TimedCue, err error) {
-	file := filepath.Join(dir, "text")
-	out, err := command(ctx, dir, "timeout", "60", "gst-launch-1.0", "-v", "playbin3", "uri="+m.URL, "video-sink=fakesink sync=false", "audio-sink=fakesink sync=false",
-		"text-sink=identity silent=false ! filesink location="+file)
+// Version returns the tool's first line about itself, shortened; an error when
+// it is not installed.
+func (t Tool) Version(ctx context.Context) (string, error) {
+	out, err := command(ctx, "", t.version[0], t.version[1:]...)
 	if err != nil {
+		return "", fmt.Errorf("%s is not installed: run make matrix, which installs it: %w", t.Name, err)
+	}
+	if v := regexp.MustCompile(`(?:version|mpv) v?(\d+\.\d+[.\d]*)`).FindStringSubmatch(out); v != nil {
+		return v[1], nil
+	}
+	return "", fmt.Errorf("%s tells no version: %.100q", t.Name, out)
+}
+
+// Played is what a tool showed.
+type Played struct {
+	Pictures []image.Image // of the start, Every apart (0: in any distance)
+	Every    time.Duration
+	Sounds   []Sound // the first audio track and, where the tool can choose, the second one
+	Sought   map[time.Duration]image.Image
+	Cues     []TimedCue // of the text, where the tool gives it apart
+	Apart    bool       // it does
+}
+
+// Play plays the first seconds, and goes to times if there are any; a tool that
+// hangs does so until the context ends.
+func (t Tool) Play(ctx context.Context, m Media, dir string, times []time.Duration) (Played, error) {
+	p := Played{Every: t.every, Sought: map[time.Duration]image.Image{}, Apart: t.cues != nil}
+	if err := folder(dir); err != nil {
+		return p, err
+	}
+	if _, err := t.play(ctx, m, dir); err != nil {
+		return p, fmt.Errorf("%s: %w", t.Name, err)
+	}
+	var err error
+	if p.Pictures, err = pictures(dir); err != nil {
+		return p, err
+	}
+	for _, name := range []string{"sound.wav", "second.wav"} {
+		sound, err := ReadSound(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return p, err
+		}
+		p.Sounds = append(p.Sounds, sound)
+	}
+	if m.Text && t.cues != nil {
+		if p.Cues, err = t.cues(ctx, m, dir); err != nil {
+			return p, fmt.Errorf("%s, text: %w", t.Name, err)
+		}
+	}
+	if len(times) == 0 {
+		return p, nil
+	}
+	sub := filepath.Join(dir, "seek")
+	if err := errors.Join(folder(sub), t.seek(ctx, m, sub, times)); err != nil {
+		return p, fmt.Errorf("%s, seek: %w", t.Name, err)
+	}
+	for i, at := range times {
+		if p.Sought[at], err = ReadImage(filepath.Join(sub, fmt.Sprintf("%d.png", i))); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// Refused plays with a wrong token and returns the pictures that were shown all
+// the same; an error when the tool hangs or, without a picture, says nothing.
+func (t Tool) Refused(ctx context.Context, m Media, dir string) ([]image.Image, error) {
+	if err := folder(dir); err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(file)
-	for _, c := range gstCue.FindAllStringSubmatch(out, -1) {
-		n, _ := strconv.Atoi(c[1])
-		n = min(n, len(text))
-		at := clock(c[2]) % time.Minute
-		cues = append(cues, TimedCue{at, at + clock(c[3]), string(text[:n])})
-		text = text[n:]
+	said, err := t.play(ctx, m, dir)
+	if ctx.Err() != nil {
+		return nil, errors.New("it hangs with a wrong token")
 	}
-	return cues, err
+	found, readErr := pictures(dir)
+	if readErr != nil {
+		return nil, readErr
+	}
+	if err == nil && len(found) == 0 && !regexp.MustCompile(`(?i)error|fail|refused|cannot|unable`).MatchString(said) {
+		return nil, fmt.Errorf("says nothing about a wrong token: %.200q", said)
+	}
+	return found, nil
 }
 
-func ffmpegPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := append(ffmpegInput(m), "-i", m.URL, "-ss", fmt.Sprintf("%.3f", at.Seconds()), "-map", "0:v:0", "-frames:v", "1", filepath.Join(dir, "1.png"))
-	_, err := command(ctx, dir, "ffmpeg", args...)
-	return err
+func folder(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil { //nolint:gosec // a tool that runs as another user writes there
+		return err
+	}
+	return os.Chmod(dir, 0o777) //nolint:gosec // whatever the umask
 }
 
-func mpvArgs(m Media, dir string) []string {
-	args := []string{
-		"--no-config", "--msg-level=all=error", "--no-terminal", "--vo=image", "--vo-image-format=png", "--vo-image-outdir=" + dir,
-		"--hwdec=no", "--sid=no", "--hls-bitrate=max", "--untimed",
+func pictures(dir string) (out []image.Image, err error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.png"))
+	slices.Sort(names)
+	for _, name := range names {
+		img, e := ReadImage(name)
+		if e != nil {
+			return out, e
+		}
+		out = append(out, img)
 	}
-	if m.Header != "" {
-		args = append(args, "--http-header-fields="+m.Header)
-	}
-	if m.Key != "" {
-		args = append(args, "--demuxer-lavf-o=cenc_decryption_key="+m.Key)
-	}
-	return args
+	return out, err
 }
 
-func mpvPlay(ctx context.Context, m Media, dir string) (string, error) {
-	args := append(mpvArgs(m, dir), "--vf=fps=1:start_time=0:round=up", "--end="+playSeconds, "--ao=pcm", "--ao-pcm-file="+filepath.Join(dir, "sound.wav"), m.URL)
-	if said, err := command(ctx, dir, "mpv", args...); err != nil {
-		return said, err
+// process is a tool that is not started yet.
+func process(ctx context.Context, dir, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+os.TempDir(), "GST_REGISTRY_FORK=no")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if name == "vlc" && os.Getuid() == 0 { // it refuses to run as root
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
-	args = append(mpvArgs(m, dir), "--vid=no", "--aid=2", "--end="+playSeconds, "--ao=pcm", "--ao-pcm-file="+filepath.Join(dir, "second.wav"), m.URL)
-	return command(ctx, dir, "mpv", args...)
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
 }
 
-// mpvPicture lets the demuxer go well before the time: that of HLS stops at the
-// first key picture after what it is asked for (mpv issue 2269).
-func mpvPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := append(mpvArgs(m, dir), "--no-audio", "--hr-seek=yes", "--hr-seek-demuxer-offset=10", fmt.Sprintf("--start=%.3f", at.Seconds()), "--frames=1", m.URL)
-	_, err := command(ctx, dir, "mpv", args...)
-	return err
-}
-
-func gstPlay(ctx context.Context, m Media, dir string) (string, error) {
-	return command(ctx, dir, "timeout", "60", "gst-launch-1.0", "-q", "playbin3", "uri="+m.URL,
-		"video-sink=videoconvert ! videorate skip-to-first=true ! video/x-raw,framerate=1/1 ! pngenc ! multifilesink location="+filepath.Join(dir, "%05d.png"),
-		"audio-sink=audioconvert ! wavenc ! filesink location="+filepath.Join(dir, "sound.wav"))
-}
-
-// gstPicture plays from a time to the end.
-func gstPicture(ctx context.Context, m Media, dir string, at time.Duration) error {
-	args := []string{
-		"60", "gst-play-1.0", "--no-interactive", "-q", "--use-playbin3", fmt.Sprintf("--start-position=%.3f", at.Seconds()),
-		"--videosink=videoconvert ! pngenc ! multifilesink location=" + filepath.Join(dir, "%05d.png"), "--audiosink=fakesink sync=true", m.URL,
+// command runs a tool to its end; what it said is in the error.
+func command(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := process(ctx, dir, name, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = errors.New("it did not come to an end in time")
 	}
-	_, err := command(ctx, dir, "timeout", args...)
-	return err
+	if err != nil {
+		said := strings.TrimSpace(out.String())
+		return said, fmt.Errorf("%w: %s", err, said[max(0, len(said)-300):])
+	}
+	return out.String(), nil
 }
