@@ -165,3 +165,27 @@ func TestSoundOptions(t *testing.T) {
 		t.Errorf("the default is refused: %v", o.Validate())
 	}
 }
+
+// The padding of a source's last frame of sound gets no segment of its own when
+// the film is whole segments long: GStreamer ends with an error at one that is
+// three packets of MPEG-TS.
+func TestPaddingOfSoundIsNoSegment(t *testing.T) {
+	for _, name := range []string{"a.mp4", "a.mkv", "a.ts"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			// Its sound ends within a frame, the rest of which is padding.
+			file := makeSource(t, name, words("-f lavfi -i testsrc2=s=128x72:r=25:d=4 -f lavfi -i sine=440:d=4 -c:v libx264 -preset ultrafast -c:a aac")...)
+			req := l.request(file, func(o *pipeline.Options) {
+				o.Encrypt, o.SegmentSeconds, o.Outputs = false, 2, []string{pipeline.OutputCMAF, pipeline.OutputTS}
+			})
+			l.run(req)
+			for _, output := range req.Options.Outputs {
+				list := string(l.object(req, output+"/a-0/index.m3u8"))
+				if n := strings.Count(list, "#EXTINF"); n != 2 {
+					t.Errorf("%s: %d segments of sound beside 4 s of pictures in segments of 2 s:\n%s", output, n, list)
+				}
+			}
+		})
+	}
+}

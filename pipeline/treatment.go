@@ -136,7 +136,7 @@ func soundFilter(src *Source, p Plan, t AudioPlan) string {
 	if p.Loudness {
 		f += fmt.Sprintf(",%s,volume=%.2fdB", t.layout(), t.GainDB)
 	}
-	return f + silenceAfter(src, t)
+	return f + silenceAfter(src, t) + wholeSegments(src, p, t)
 }
 
 // offGrid is how many seconds pictures and sound are late, that the first picture
@@ -193,6 +193,24 @@ func (s *Source) silence(stream int) time.Duration {
 		return 0
 	}
 	return missing + time.Duration(tolerance(ends.Seconds())*float64(time.Second))
+}
+
+// wholeSegments ends a track with the last segment of a film that is whole
+// segments long. Decoders hand on the padding of its last frame too (AAC: up to
+// 1,024 samples), and that alone would become one more segment, of a
+// millisecond: three packets of MPEG-TS, at which GStreamer 1.22 ends with an
+// error.
+func wholeSegments(src *Source, p Plan, t AudioPlan) string {
+	const padding = 0.03                    // s
+	if p.Clipped || p.SegmentSeconds <= 0 { // a clip is cut to the sample
+		return ""
+	}
+	film := src.film().Seconds()
+	end := math.Round(film/p.SegmentSeconds) * p.SegmentSeconds
+	if end == 0 || math.Abs(film-end) > padding || src.audioDuration(t.Stream).Seconds() > end+2*padding {
+		return ""
+	}
+	return fmt.Sprintf(",atrim=end=%.6f", end)
 }
 
 // still is for how long the last picture stands because sound goes on, as far as
