@@ -54,3 +54,12 @@ func Filters(rate Rational, gap, pictures, sound time.Duration) (string, string)
 	p := Plan{Rate: rate, Video: []VideoPlan{{Width: 320, Height: 240, Rate: rate}}}
 	return filterGraph(src, p), soundFilter(src, p, AudioPlan{Stream: 1})
 }
+
+// WholeSegments returns what ends the sound of a film in segments of 6 s.
+func WholeSegments(rate Rational, pictures, sound time.Duration, clipped bool) string {
+	src := &Source{Duration: max(pictures, sound), Audio: []AudioSource{{Index: 1, Duration: sound}}}
+	if pictures > 0 {
+		src.Video = VideoSource{Codec: "h264", Duration: pictures}
+	}
+	return wholeSegments(src, Plan{Rate: rate, SegmentSeconds: 6, Clipped: clipped}, AudioPlan{Stream: 1})
+}

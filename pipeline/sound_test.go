@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sealcast/sealcast/pipeline"
 )
@@ -187,5 +188,35 @@ func TestPaddingOfSoundIsNoSegment(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Sound is cut where a film ends with its last segment, and nowhere else: not
+// before pictures that go on, not what is said to go on, not what has no pictures.
+func TestWhereSoundIsCut(t *testing.T) {
+	const ms = time.Millisecond
+	r25, r60 := pipeline.Rational{Num: 25, Den: 1}, pipeline.Rational{Num: 60, Den: 1}
+	for _, c := range []struct {
+		name            string
+		rate            pipeline.Rational
+		pictures, sound time.Duration
+		clipped         bool
+		want            string
+	}{
+		{"whole segments", r25, 12000 * ms, 12000 * ms, false, ",atrim=end=12.000000"},
+		{"sound of whole frames", r25, 12000 * ms, 12023 * ms, false, ",atrim=end=12.000000"},
+		{"a clock that rounds", r60, 11999 * ms, 12001 * ms, false, ",atrim=end=12.000000"},
+		{"sound that ends before", r25, 12000 * ms, 11800 * ms, false, ",atrim=end=12.000000"},
+		{"no whole segments", r25, 13000 * ms, 13023 * ms, false, ""},
+		{"one picture more", r60, 12017 * ms, 12017 * ms, false, ""},
+		{"sound that goes on", r25, 12000 * ms, 12060 * ms, false, ""},
+		{"sound without an end", r25, 12000 * ms, 0, false, ""},
+		{"no pictures", pipeline.Rational{}, 0, 12010 * ms, false, ""},
+		{"a clip", r25, 12000 * ms, 12000 * ms, true, ""},
+		{"shorter than half a segment", r25, 10 * ms, 10 * ms, false, ""},
+	} {
+		if got := pipeline.WholeSegments(c.rate, c.pictures, c.sound, c.clipped); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }

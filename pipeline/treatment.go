@@ -195,19 +195,20 @@ func (s *Source) silence(stream int) time.Duration {
 	return missing + time.Duration(tolerance(ends.Seconds())*float64(time.Second))
 }
 
-// wholeSegments ends a track with the last segment of a film that is whole
-// segments long. Decoders hand on the padding of its last frame too (AAC: up to
-// 1,024 samples), and that alone would become one more segment, of a
-// millisecond: three packets of MPEG-TS, at which GStreamer 1.22 ends with an
-// error.
+// wholeSegments ends a track with the pictures of a film that is whole segments
+// long, if it is not said to go on for more than a frame of sound. Decoders hand
+// on the padding of its last frame too (AAC: up to 1,024 samples), and that alone
+// would become one more segment, of a millisecond: three packets of MPEG-TS, at
+// which GStreamer 1.22 ends with an error. A clip is cut to the sample as it is.
 func wholeSegments(src *Source, p Plan, t AudioPlan) string {
-	const padding = 0.03                    // s
-	if p.Clipped || p.SegmentSeconds <= 0 { // a clip is cut to the sample
+	const frame = 0.025 // s
+	if p.Clipped || src.pictureless() || p.SegmentSeconds <= 0 || p.Rate.Float() == 0 {
 		return ""
 	}
-	film := src.film().Seconds()
+	late := p.offGrid(src)
+	film, sound := src.film().Seconds()-late, src.audioDuration(t.Stream).Seconds()
 	end := math.Round(film/p.SegmentSeconds) * p.SegmentSeconds
-	if end == 0 || math.Abs(film-end) > padding || src.audioDuration(t.Stream).Seconds() > end+2*padding {
+	if end == 0 || math.Abs(film-end) > 0.5/p.Rate.Float() || sound == 0 || sound-late > end+frame {
 		return ""
 	}
 	return fmt.Sprintf(",atrim=end=%.6f", end)

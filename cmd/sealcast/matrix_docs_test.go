@@ -14,13 +14,17 @@ func (m *matrix) writeDocs(file string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# What plays where
 
-Written by `+"`make matrix`"+`, which plays every output in every player. ● plays; – and ✗ do not, the notes say why: – is not for this player, ✗ was tried and does not play.
+Written by `+"`make matrix`"+`, which plays every output in every player. ● plays; ◐ plays, but not all of what follows; – and ✗ do not. The notes say why: – is not for this player, ✗ was tried and does not play.
 
-A cell plays when the player goes past 6 s from the start, is heard (both audio tracks, told apart by their tones), shows the source's pictures after seeks to 1.02 s, 9.22 s and 3.5 s, goes to the lowest rendition and back to the highest one while it plays and goes on in each (players of the browser but native, which chooses by itself), survives a key refresh, and shows an error and no picture with a wrong token: that of another title, or in an address one that has ended. Where there are subtitles they stand on the picture in their time and no longer. Where there is another codec the player says that this is what it plays.
+A cell plays when the player goes past 6 s from the start, is heard (both audio tracks, told apart by their tones; native, VLC and GStreamer the first one), shows the source's pictures after seeks, goes from one rendition to the other and back while it plays and goes on in each, survives a key refresh, and shows an error and no picture with a wrong token: that of another title, or in an address one that has ended. Where there are subtitles they stand on the picture in their time and no longer. Where there is another codec the player of the browser says that this is what it plays (native does not tell).
 
-Key refresh: while the film plays the page gets a fresh token and the first one is revoked; the server refuses it before the film goes on. With a key for every 4 s a later key must then be asked for with the fresh token. A token in the address is renewed as the player page does it, with a new address.
+Seeks go to 1.02 s, 9.22 s and 3.5 s; those of tools to 9.22 s and 3.5 s (VLC, which is driven by its remote control in whole seconds: 9 s and 7 s; ffmpeg goes there while it decodes).
 
-Tools from Debian packages play 7 s into pictures and sound, show the source's pictures after seeks to 9.22 s and 3.5 s (VLC, which is driven by its remote control in whole seconds: 9 s and 7 s; ffmpeg while it decodes), and show an error and no picture with a wrong token; ffmpeg and mpv also play the second audio track. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture. Not tried in them: to switch renditions while they play, and to go on with a fresh token. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 12 s long.
+Renditions: players of the browser are told which (the lowest, then the highest); native, VLC and GStreamer choose by what they measure, native and VLC over a connection that becomes slow for a while, GStreamer by what it is told about its connection; mpv is told which while it plays; ffmpeg, which has no viewer, cuts from one to the other and back at the ends of segments. In tools each picture on the way must be one of the source, in their order and as time goes by, to 1.5 s.
+
+Key refresh: while the film plays the first token is revoked, and the server refuses it, before the film goes on. Players of the browser get a fresh one while they play; with a key for every 4 s a later key must then be asked for with it. A token in the address is renewed as the player page does it, with a new address. No tool takes a token while it plays: each is given the title anew, with the fresh token, at the place where it was (ffmpeg is begun anew), and goes on from there. For encrypted DASH, ffmpeg and mpv have the key itself where no token is in the address, and need none.
+
+Tools from Debian packages play 7 s into pictures and sound. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 26 s long, in renditions of 360 and 240 lines.
 
 `)
 	var notes []string
@@ -59,7 +63,7 @@ func (m *matrix) mark(o matrixOutput, p matrixPlayer, notes *[]string) string {
 	case why == "" && fault == "" && m.tried[cellName(o, p.name)] && p.but(o) == "":
 		return "●"
 	case why == "" && fault == "" && m.tried[cellName(o, p.name)]:
-		why, sign = p.but(o), "●"
+		why, sign = p.but(o), "◐"
 	case why == "":
 		why = "fails: " + fault
 	case !try:

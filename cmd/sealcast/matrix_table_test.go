@@ -39,6 +39,11 @@ func (o matrixOutput) samples() bool { return o.scheme == "cbcs" || o.scheme == 
 // inPath: the token stands in the address for this player.
 func (o matrixOutput) inPath(p matrixPlayer) bool { return o.scheme != "" && (o.byPath || p.noHeader) }
 
+// needsToken: a tool that has the key itself does not.
+func (o matrixOutput) needsToken(p matrixPlayer) bool {
+	return o.scheme != "" && (!o.dash() || o.inPath(p))
+}
+
 var matrixTitles = []matrixTitle{
 	{name: "clear", options: `{"encrypt":false,"segment_seconds":2,"passthrough":"off"}`},
 	{name: "cbcs", options: `{"outputs":["cmaf","cmaf-aes128","ts"],"segment_seconds":2,"passthrough":"off"}`},
@@ -99,15 +104,21 @@ type matrixPlayer struct {
 	// garbles: without a key it decodes encrypted samples as they are, and
 	// shows grey.
 	garbles bool
-	// noSeek says why an output plays, but cannot be sought in; nil: it can.
-	noSeek func(o matrixOutput) string
+	// noSeek says why an output plays, but cannot be sought in, and noChange why
+	// the player does not go to another rendition; nil: it does.
+	noSeek, noChange func(o matrixOutput) string
 }
 
+func (p matrixPlayer) cannotSeek(o matrixOutput) bool { return p.noSeek != nil && p.noSeek(o) != "" }
+
+// but says what an output that plays lacks in this player.
 func (p matrixPlayer) but(o matrixOutput) string {
-	if p.noSeek == nil {
-		return ""
+	for _, f := range []func(matrixOutput) string{p.noSeek, p.noChange} {
+		if f != nil && f(o) != "" {
+			return f(o)
+		}
 	}
-	return p.noSeek(o)
+	return ""
 }
 
 const (
@@ -116,7 +127,7 @@ const (
 	noSample  = "has no sample encryption in HLS"
 	noLicence = "asks no licence server"
 	// unsteady: it is tried, but whatever comes of it is no fault.
-	unsteady = "stops at the end of a segment when whole segments of fMP4 are encrypted, not always of the same one; it plays MPEG-TS so"
+	unsteady = "stops at the end of a segment of fMP4 that is encrypted as a whole: VLC leaves the padding of AES on, unless the whole segment had come before it was read, and takes it for a box (\"unknown box type\"); in MPEG-TS that does no harm"
 	libavHLS = "FFmpeg 5.1 leaves subtitles of HLS out (\"Can't support the subtitle\"); pictures and sound are those of the rows without"
 )
 
@@ -164,7 +175,12 @@ var matrixPlayers = []matrixPlayer{
 		}
 		return noHEVC(o)
 	}},
-	{name: "native", browser: true, noHeader: true, cannot: func(o matrixOutput) (string, bool) {
+	{name: "native", browser: true, noHeader: true, noChange: func(o matrixOutput) string {
+		if o.codec == av1 {
+			return "plays and goes to the better rendition, but was not seen to go back to the lesser one, as it does with H.264"
+		}
+		return ""
+	}, cannot: func(o matrixOutput) (string, bool) {
 		switch {
 		case o.dash():
 			return notDASH, true
@@ -179,15 +195,21 @@ var matrixPlayers = []matrixPlayer{
 	}},
 	{name: "ffmpeg", cannot: noLibav},
 	{name: "mpv", cannot: noLibav, garbles: true, noSeek: func(o matrixOutput) string {
-		if strings.HasSuffix(o.path, ".m3u8") && !strings.HasPrefix(o.path, "ts/") {
-			if o.samples() && !o.byPath {
-				return "plays, but does not seek, as in other HLS of fMP4, and with a wrong token it shows grey and gives no error"
-			}
-			return "plays, but does not seek: FFmpeg 5.1 cannot in HLS of fMP4 (mpv issues 13211 and 15184), not even in what it has made itself"
+		const plays = "plays, but does not seek, and so goes neither to another rendition while it plays nor, with a fresh token, on from where it was: FFmpeg 5.1 cannot seek in HLS of fMP4 (mpv issues 13211 and 15184), not even in what it has made itself"
+		switch {
+		case !strings.HasSuffix(o.path, ".m3u8") || strings.HasPrefix(o.path, "ts/"):
+			return ""
+		case o.samples() && !o.byPath:
+			return plays + "; with a wrong token it says \"Unable to open key file\" and shows grey"
+		}
+		return plays
+	}},
+	{name: "VLC", noHeader: true, noChange: func(o matrixOutput) string {
+		if o.codec == av1 {
+			return "plays, but stands still for seconds when it goes to another rendition (\"dav1d decoder error\")"
 		}
 		return ""
-	}},
-	{name: "VLC", noHeader: true, cannot: func(o matrixOutput) (string, bool) {
+	}, cannot: func(o matrixOutput) (string, bool) {
 		switch {
 		case o.samples():
 			return "has no sample encryption and asks no licence server", true

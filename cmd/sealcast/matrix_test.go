@@ -53,7 +53,7 @@ func TestMatrix(t *testing.T) {
 	m := &matrix{
 		rig: r, t: t, files: map[string]string{}, hashes: map[string]string{}, another: map[string]string{}, expired: map[string]string{},
 		cells: map[string]string{}, tried: map[string]bool{}, versions: map[string]string{}, dir: t.TempDir(),
-		pictures: pictures{t: t},
+		pictures: pictures{t: t, limit: 0.06}, // there is noise in the films
 	}
 	for _, dir := range []string{m.dir, filepath.Dir(m.dir)} { // VLC runs as another user
 		if err := os.Chmod(dir, 0o777); err != nil {
@@ -107,6 +107,11 @@ func (m *matrix) makeTitles() {
 	}
 }
 
+const filmLength = 26 * time.Second
+
+// best and least are the heights of the renditions.
+const best, least = 360, 240
+
 // tones are those of the film's two sounds, cues its subtitles.
 var (
 	tones = []float64{440, 660}
@@ -115,14 +120,17 @@ var (
 
 const subtitles = "1\n00:00:00,500 --> 00:00:02,000\nfirst words\n\n2\n00:00:09,100 --> 00:00:11,500\nlast words\n"
 
-// film is the moving picture of clip with two sounds, of 12 s.
+// film is the moving picture of clip with two sounds. There is noise in it, so
+// that a better rendition has more bits than a lesser one, and it is as long as
+// VLC needs to go up and down.
 func (m *matrix) film(title matrixTitle) string {
 	m.t.Helper()
-	picture, dir := clip(m.t, "640x360", 12), m.t.TempDir()
-	args := []string{"-v", "error", "-nostdin", "-i", picture, "-f", "lavfi", "-i", fmt.Sprintf("sine=%f:d=12", tones[1])}
+	length := int(filmLength.Seconds())
+	picture, dir := clip(m.t, "640x360", length), m.t.TempDir()
+	args := []string{"-v", "error", "-nostdin", "-i", picture, "-f", "lavfi", "-i", fmt.Sprintf("sine=%f:d=%d", tones[1], length)}
 	maps := []string{
 		"-map", "0:v", "-map", "0:a", "-metadata:s:a:0", "language=eng", "-map", "1:a", "-metadata:s:a:1", "language=deu",
-		"-c:v", "copy", "-c:a", "aac", "-metadata", "comment=" + randomHex(8),
+		"-vf", "noise=alls=16:allf=t", "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-metadata", "comment=" + randomHex(8),
 	}
 	if title.text {
 		srt := filepath.Join(dir, "film.srt")
@@ -188,7 +196,19 @@ func (m *matrix) browserCells() {
 		}
 		var cells []browsertest.Cell
 		for _, id := range ids {
-			cells = append(cells, m.cell(id, rows[id], engines[id]))
+			c := m.cell(id, rows[id], engines[id])
+			if c.Engine == "native" && !c.Only && engines[id].but(rows[id]) == "" {
+				ends := m.ends(rows[id])
+				ends.Segments = 1 // it loads far ahead
+				server, behind, err := browsertest.NewThrottle(c.URL, ends)
+				if err != nil {
+					m.t.Error(err)
+					return
+				}
+				defer server.Close()
+				c.Slow = behind(c.URL)
+			}
+			cells = append(cells, c)
 		}
 		if err := browsertest.PlayCells(ctx, site, m.dir, lanes, cells, func(res browsertest.CellResult) {
 			i := slices.IndexFunc(cells, func(c browsertest.Cell) bool { return c.ID == res.ID })
@@ -274,20 +294,23 @@ func (m *matrix) toolCells(t *testing.T, tool browsertest.Tool) {
 }
 
 func (m *matrix) toolCell(ctx context.Context, o matrixOutput, p matrixPlayer, tool browsertest.Tool, only bool, dir string) error {
-	patience, times := 90*time.Second, tool.Seeks
+	patience, times := 3*time.Minute, tool.Seeks
 	if only {
 		patience = 25 * time.Second
 	}
-	if only && !o.text || p.but(o) != "" {
+	if only && !o.text || p.cannotSeek(o) {
 		times = nil
 	}
 	playing, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	played, err := tool.Play(playing, m.media(o, p), dir, times)
+	played, err := tool.Play(playing, m.media(o, p, m.token(o)), dir, times)
 	if err == nil {
 		err = m.judgeTool(o, tool, played)
 	}
-	if err != nil || only || o.scheme == "" || o.dash() && !o.inPath(p) { // which has the key itself, and needs no token
+	if err == nil && !only {
+		err = m.watch(playing, o, p, tool, dir+"-watched")
+	}
+	if err != nil || only || !o.needsToken(p) {
 		return err
 	}
 	asking, stop := context.WithTimeout(ctx, 30*time.Second)
@@ -303,15 +326,16 @@ func (m *matrix) toolCell(ctx context.Context, o matrixOutput, p matrixPlayer, t
 
 // media is what a tool is given: the token, and for DASH the key itself, which
 // ffmpeg cannot fetch.
-func (m *matrix) media(o matrixOutput, p matrixPlayer) browsertest.Media {
+func (m *matrix) media(o matrixOutput, p matrixPlayer, tok string) browsertest.Media {
+	x := browsertest.Media{URL: m.url(o, ""), Text: o.text, Ends: m.ends(o)}
 	if o.scheme == "" {
-		return browsertest.Media{URL: m.url(o, ""), Text: o.text}
+		return x
 	}
-	tok := m.token(o)
 	header := "Authorization: Bearer " + tok
-	x := browsertest.Media{URL: m.url(o, ""), Header: header}
 	if o.inPath(p) {
-		x = browsertest.Media{URL: m.url(o, tok)}
+		x.URL = m.url(o, tok)
+	} else {
+		x.Header = header
 	}
 	if o.dash() {
 		a := m.rig.do("GET", "/api/key/"+m.hashes[o.title], "", header)

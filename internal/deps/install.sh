@@ -7,7 +7,7 @@
 #   .sealcast/bin/minio            MinIO, built from source by Go
 #   .sealcast/samples/             a real moving picture from Debian's opencv-doc
 #   internal/player/dist/          the libraries of the player page
-#   by apt, for matrix             mpv vlc gstreamer
+#   by apt, for matrix             mpv vlc gstreamer python3-gi
 #   token/interop/node_modules/    jsonwebtoken, which the tests of docs/tokens.md mint with
 #
 # For Debian and Ubuntu, as root or with sudo. Quick when all is there. No
@@ -308,6 +308,9 @@ step_matrix() {
 	if ! has vlc; then need="$need vlc-bin vlc-plugin-base vlc-plugin-video-output"; fi
 	if ! has gst-launch-1.0 || ! has gst-play-1.0; then
 		need="$need gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
+	fi
+	if ! /usr/bin/python3 -c 'import gi; gi.require_version("Gst", "1.0")' 2>/dev/null; then
+		need="$need python3-gi gir1.2-gstreamer-1.0"
 	fi
 	if [ -n "$need" ]; then
 		# shellcheck disable=SC2086 # a list of words

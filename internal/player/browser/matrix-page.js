@@ -1,14 +1,15 @@
 // One page for all players of the matrix: #engine=…&url=…&token=…&scheme=…
 // window.cell is the same for each: error, ready, token (may be replaced at any
-// time), pictureAt (of what is on the screen), levels (heights of
-// one codec, best first) and pick(height), codec() that is played, pickAudio(i),
-// pickText(i) (-1: none), hertz() of the sound, shown() of text and whether it is drawn(text).
+// time), pictureAt (of what is on the screen), heights (that came on it; native
+// only), levels (heights of one codec, best first) and pick(height), codec() that
+// is played, pickAudio(i), pickText(i) (-1: none), hertz() of the sound, shown()
+// of text and whether it is drawn(text).
 // Buffers are short, so that a switch or a new key comes while the film plays.
 const params = new URLSearchParams(location.hash.slice(1));
 const url = params.get('url');
 const cell = window.cell = {
   engine: '', ready: false, error: '', token: params.get('token') ?? '',
-  pictureAt: -1, levels: [], pick() {}, codec: () => '', pickAudio() {}, pickText() {}, hertz, shown, drawn: () => true,
+  pictureAt: -1, levels: [], heights: [], pick() {}, codec: () => '', pickAudio() {}, pickText() {}, hertz, shown, drawn: () => true,
   video: document.getElementById('video'),
 };
 const buffer = 4; // seconds
@@ -207,6 +208,7 @@ const engines = {
 
   async native() {
     cell.engine = 'the browser itself';
+    cell.video.onresize = () => cell.heights.push(cell.video.videoHeight);
     cell.video.onerror = () => fail(`media error ${cell.video.error?.code}: ${cell.video.error?.message}`);
     cell.video.onloadedmetadata = () => ready(() => []);
     cell.video.src = url;

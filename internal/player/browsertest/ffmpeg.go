@@ -2,6 +2,7 @@ package browsertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -56,3 +57,43 @@ func clock(s string) time.Duration {
 	return time.Duration(m)*time.Minute + seconds(sec)
 }
 
+// ffmpegWatch cuts from the first rendition to the second and back, at segments'
+// ends: ffmpeg shows nothing, it takes the renditions that it is told to. With a
+// fresh token it is begun anew. The title has 25 pictures a second.
+func ffmpegWatch(ctx context.Context, m Media, renew Renew, dir string) (views []View, err error) {
+	const part, step, rate = 100, 20, 25 // pictures
+	cut := func(i, rendition int) []string {
+		return []string{
+			"-map", fmt.Sprintf("0:v:%d", rendition), "-vf", fmt.Sprintf("trim=start_frame=%d:end_frame=%d,select='not(mod(n,%d))'", i*part, (i+1)*part, step),
+			"-fps_mode", "passthrough", filepath.Join(dir, fmt.Sprintf("%d-%%d.png", i)),
+		}
+	}
+	read := func(i int, fresh bool) error {
+		for n := range part / step {
+			img, err := ReadImage(filepath.Join(dir, fmt.Sprintf("%d-%d.png", i, n+1)))
+			if err != nil {
+				return err
+			}
+			views = append(views, View{At: time.Duration(i*part+n*step) * time.Second / rate, Image: img, Fresh: fresh})
+		}
+		return nil
+	}
+	args := append(ffmpegInput(m), "-i", m.URL)
+	for i, rendition := range []int{0, 1, 0} {
+		args = append(args, cut(i, rendition)...)
+	}
+	if _, err := command(ctx, dir, "ffmpeg", args...); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(read(0, false), read(1, false), read(2, false)); err != nil || renew == nil {
+		return views, err
+	}
+	next, err := renew(ctx)
+	if err != nil {
+		return views, err
+	}
+	if _, err := command(ctx, dir, "ffmpeg", append(append(ffmpegInput(next), "-i", next.URL), cut(3, 0)...)...); err != nil {
+		return views, err
+	}
+	return views, read(3, true)
+}

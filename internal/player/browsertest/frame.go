@@ -49,3 +49,24 @@ func frame(ctx context.Context, path string, at time.Duration) (image.Image, err
 	}
 	return img, nil
 }
+
+// Frames decodes the luma of all of a media file's pictures, each as small as
+// Similar compares it.
+func Frames(t testing.TB, path string) (film []image.Image) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-nostdin", "-i", path, "-map", "0:v:0",
+		"-vf", fmt.Sprintf("scale=%d:%d:flags=area,format=gray", thumbW, thumbH), "-fps_mode", "passthrough", "-f", "rawvideo", "-")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("frames of %s: %v: %s", path, err, stderr.Bytes())
+	}
+	for ; len(out) >= thumbW*thumbH; out = out[thumbW*thumbH:] {
+		film = append(film, &image.Gray{Pix: out[:thumbW*thumbH], Stride: thumbW, Rect: image.Rect(0, 0, thumbW, thumbH)})
+	}
+	if len(film) == 0 {
+		t.Fatalf("no pictures in %s", path)
+	}
+	return film
+}

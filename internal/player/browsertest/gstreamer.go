@@ -49,4 +49,3 @@ func gstCues(ctx context.Context, m Media, dir string) (cues []TimedCue, err err
 	}
 	return cues, err
 }
-

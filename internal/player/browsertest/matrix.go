@@ -32,6 +32,7 @@ type Cell struct {
 	Tones   []float64 `json:"tones"`   // of the audio tracks, in hertz
 	Cues    []Cue     `json:"cues"`    // of the first text track; none: it is not shown
 	Only    bool      `json:"only"`    // just try to play: it is known not to
+	Slow    string    `json:"slow"`    // URL behind NewThrottle, for a player that chooses renditions by itself; or empty
 }
 
 // Cue is the text that must be on the picture at a time; it may be empty.

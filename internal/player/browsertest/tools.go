@@ -29,7 +29,9 @@ type Tool struct {
 	// seek goes to times and shows each: 0.png, 1.png, … in dir.
 	seek func(ctx context.Context, m Media, dir string, times []time.Duration) error
 	// cues reads the first text track; nil: the pictures of seek have it.
-	cues  func(ctx context.Context, m Media, dir string) ([]TimedCue, error)
+	cues func(ctx context.Context, m Media, dir string) ([]TimedCue, error)
+	// watch is Watch.
+	watch func(ctx context.Context, m Media, renew Renew, dir string) ([]View, error)
 	every time.Duration // distance of the pictures of play
 
 	// Seeks are where the tool is asked to go, Early and Late how far from
@@ -50,6 +52,7 @@ type Media struct {
 	Header string // "Authorization: Bearer …", or empty
 	Key    string // hex, where a tool wants the key itself (DASH); or empty
 	Text   bool   // with its first text track
+	Ends   Ends
 }
 
 // playSeconds is how much of a title a tool plays.
@@ -61,10 +64,10 @@ func Tools() []Tool {
 	// HLS of libavformat never seeks into a clip's first segment.
 	late := []time.Duration{9220 * ms, 3500 * ms}
 	return []Tool{
-		{Name: "ffmpeg", version: []string{"ffmpeg", "-version"}, every: time.Second, play: ffmpegPlay, seek: each(ffmpegPicture), cues: ffmpegCues, Seeks: late, Late: 40 * ms},
-		{Name: "mpv", version: []string{"mpv", "--version"}, every: time.Second, play: mpvPlay, seek: each(mpvPicture), cues: mpvCues, Seeks: late, Late: 40 * ms},
-		{Name: "VLC", version: []string{"vlc", "--version"}, play: vlcPlay, seek: vlcSeek, Seeks: []time.Duration{9 * time.Second, 7 * time.Second}, Late: 1900 * ms},
-		{Name: "GStreamer", version: []string{"gst-launch-1.0", "--version"}, every: time.Second, play: gstPlay, seek: each(gstPicture), cues: gstCues, Seeks: late, Early: 160 * ms, Late: 240 * ms},
+		{Name: "ffmpeg", version: []string{"ffmpeg", "-version"}, every: time.Second, play: ffmpegPlay, watch: ffmpegWatch, seek: each(ffmpegPicture), cues: ffmpegCues, Seeks: late, Late: 40 * ms},
+		{Name: "mpv", version: []string{"mpv", "--version"}, every: time.Second, play: mpvPlay, watch: mpvWatch, seek: each(mpvPicture), cues: mpvCues, Seeks: late, Late: 40 * ms},
+		{Name: "VLC", version: []string{"vlc", "--version"}, play: vlcPlay, watch: vlcWatch, seek: vlcSeek, Seeks: []time.Duration{9 * time.Second, 7 * time.Second}, Late: 3400 * ms},
+		{Name: "GStreamer", version: []string{"gst-launch-1.0", "--version"}, every: time.Second, play: gstPlay, watch: gstWatch, seek: each(gstPicture), cues: gstCues, Seeks: late, Early: 240 * ms, Late: 240 * ms},
 	}
 }
 
@@ -170,7 +173,7 @@ func (t Tool) Refused(ctx context.Context, m Media, dir string) ([]image.Image, 
 	if readErr != nil {
 		return nil, readErr
 	}
-	if err == nil && len(found) == 0 && !regexp.MustCompile(`(?i)error|fail|refused|cannot|unable`).MatchString(said) {
+	if err == nil && !regexp.MustCompile(`(?i)error|fail|refused|cannot|unable`).MatchString(said) {
 		return nil, fmt.Errorf("says nothing about a wrong token: %.200q", said)
 	}
 	return found, nil

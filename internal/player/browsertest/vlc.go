@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-func vlcArgs(m Media, dir, control string) []string {
-	args := []string{"-I", control, "--no-video-title-show", "--no-osd", "--vout=dummy", "--avcodec-hw=none", "--no-sout-all", "--adaptive-logic=highest"}
+func vlcArgs(m Media, control string) []string {
+	args := []string{"-I", control, "--no-video-title-show", "--no-osd", "--vout=dummy", "--avcodec-hw=none", "--no-avcodec-dr", "--avcodec-threads=1", "--no-sout-all"}
 	if m.Text {
 		args = append(args, "--sub-track=0")
 	}
@@ -25,17 +25,22 @@ func vlcArgs(m Media, dir, control string) []string {
 // vlcPlay plays in real time, for VLC shows pictures only so; its scene filter
 // writes one of 25, before there is text on them.
 func vlcPlay(ctx context.Context, m Media, dir string) (string, error) {
-	args := append(vlcArgs(m, dir, "dummy"), "--aout=afile", "--audiofile-file="+filepath.Join(dir, "sound.wav"),
-		"--video-filter=scene", "--scene-format=png", "--scene-ratio=25", "--scene-prefix=s", "--scene-path="+dir, "--run-time=9", m.URL, "vlc://quit")
+	args := append(vlcArgs(m, "dummy"), "--aout=afile", "--audiofile-file="+filepath.Join(dir, "sound.wav"),
+		"--video-filter=scene", "--scene-format=png", "--scene-ratio=25", "--scene-prefix=s", "--scene-path="+dir, "--run-time=9", "--adaptive-logic=highest", m.URL, "vlc://quit")
 	return command(ctx, dir, "vlc", args...)
 }
 
-// vlcSeek drives VLC by its remote control and takes a snapshot, which has the
-// text, soon after each seek.
-func vlcSeek(ctx context.Context, m Media, dir string, times []time.Duration) (err error) {
-	args := append(vlcArgs(m, dir, "rc"), "--rc-fake-tty", "--aout=dummy",
-		"--no-snapshot-preview", "--snapshot-path="+dir, "--snapshot-format=png", "--snapshot-prefix=s", "--snapshot-sequential", m.URL)
-	cmd := process(ctx, dir, "vlc", args...)
+// vlcControl is VLC's remote control.
+type vlcControl struct {
+	in    io.Writer
+	lines <-chan string // what it says
+}
+
+// vlcDrive runs VLC under its remote control, with snapshots in dir.
+func vlcDrive(ctx context.Context, m Media, dir string, options []string, drive func(vlcControl) error) error {
+	args := append(vlcArgs(m, "rc"), "--rc-fake-tty", "--aout=dummy",
+		"--no-snapshot-preview", "--snapshot-path="+dir, "--snapshot-format=png", "--snapshot-prefix=s", "--snapshot-sequential")
+	cmd := process(ctx, dir, "vlc", append(append(args, options...), m.URL)...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	in, err := cmd.StdinPipe()
@@ -56,7 +61,7 @@ func vlcSeek(ctx context.Context, m Media, dir string, times []time.Duration) (e
 			lines <- strings.Trim(s.Text(), "> \r")
 		}
 	}()
-	err = vlcShots(ctx, in, lines, dir, times)
+	err = drive(vlcControl{in, lines})
 	_, _ = io.WriteString(in, "quit\n")
 	_ = in.Close()
 	if e := cmd.Wait(); err == nil && e != nil {
@@ -69,59 +74,170 @@ func vlcSeek(ctx context.Context, m Media, dir string, times []time.Duration) (e
 	return nil
 }
 
-func vlcShots(ctx context.Context, in io.Writer, lines <-chan string, dir string, times []time.Duration) error {
-	// told waits until VLC says that it is at a second, any below 0.
-	told := func(second int) error {
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case line, ok := <-lines:
-				if !ok {
-					return errors.New("it has ended")
-				}
-				if n, err := strconv.Atoi(line); err == nil && (n == second || second < 0) {
-					return nil
-				}
-			case <-tick.C:
-				if _, err := io.WriteString(in, "get_time\n"); err != nil {
-					return err
-				}
-			case <-ctx.Done():
-				return fmt.Errorf("it is never at %d s", second)
+func (c vlcControl) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(c.in, format+"\n", args...)
+	return err
+}
+
+// told waits until VLC says that it is at a second, any below 0, and returns it.
+func (c vlcControl) told(ctx context.Context, second int) (int, error) {
+	for len(c.lines) > 0 { // what it said before
+		<-c.lines
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case line, ok := <-c.lines:
+			if !ok {
+				return 0, errors.New("it has ended")
 			}
+			if n, err := strconv.Atoi(line); err == nil && (n == second || second < 0) {
+				return n, nil
+			}
+		case <-tick.C:
+			if err := c.say("get_time"); err != nil {
+				return 0, err
+			}
+		case <-ctx.Done():
+			if second < 0 {
+				return 0, errors.New("it tells no time, as at the end")
+			}
+			return 0, fmt.Errorf("it is not at %d s", second)
 		}
 	}
-	if err := told(-1); err != nil {
-		return err
+}
+
+// snapshot takes one in dir and returns its name, which VLC chooses; none when it
+// has no picture just then.
+func (c vlcControl) snapshot(dir string) (string, error) {
+	before, err := filepath.Glob(filepath.Join(dir, "s*.png"))
+	if err == nil {
+		err = c.say("snapshot")
 	}
-	for i, at := range times {
-		file := filepath.Join(dir, fmt.Sprintf("s%05d.png", i+1))
-		for !vlcShown(file) {
-			if ctx.Err() != nil {
-				return fmt.Errorf("no snapshot at %s", at)
-			}
-			if _, err := fmt.Fprintf(in, "seek %d\n", int(at.Seconds())); err != nil {
-				return err
-			}
-			if err := told(int(at.Seconds())); err != nil {
-				return err
-			}
-			// Nothing tells that the picture has come, too; without one VLC
-			// takes no snapshot.
-			time.Sleep(700 * time.Millisecond)
-			if _, err := io.WriteString(in, "snapshot\n"); err != nil {
-				return err
-			}
-			for n := 0; n < 40 && !vlcShown(file); n++ {
-				time.Sleep(50 * time.Millisecond)
-			}
+	if err != nil {
+		return "", err
+	}
+	for range 40 {
+		names, err := filepath.Glob(filepath.Join(dir, "s*.png"))
+		if err != nil {
+			return "", err
 		}
-		if err := os.Rename(file, filepath.Join(dir, fmt.Sprintf("%d.png", i))); err != nil {
+		if n := len(names); n > len(before) && vlcShown(names[n-1]) {
+			return names[n-1], nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return "", nil
+}
+
+// vlcSeek takes a snapshot, which has the text, soon after each seek.
+func vlcSeek(ctx context.Context, m Media, dir string, times []time.Duration) (err error) {
+	return vlcDrive(ctx, m, dir, []string{"--adaptive-logic=highest"}, func(c vlcControl) error {
+		if _, err := c.told(ctx, -1); err != nil {
 			return err
 		}
+		patience := 1500 * time.Millisecond
+		if m.Text { // which is gone with the segment that it began in
+			patience = 700 * time.Millisecond
+		}
+		for i, at := range times {
+			file := ""
+			for file == "" {
+				if ctx.Err() != nil {
+					return fmt.Errorf("no snapshot at %s", at)
+				}
+				if err := c.say("seek %d", int(at.Seconds())); err != nil {
+					return err
+				}
+				if _, err := c.told(ctx, int(at.Seconds())); err != nil {
+					return err
+				}
+				// Nothing tells that the picture has come, too.
+				time.Sleep(patience)
+				if file, err = c.snapshot(dir); err != nil {
+					return err
+				}
+			}
+			if err := os.Rename(file, filepath.Join(dir, fmt.Sprintf("%d.png", i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// vlcWatch plays in real time over a connection that becomes slow for a while.
+func vlcWatch(ctx context.Context, m Media, renew Renew, dir string) (views []View, err error) {
+	server, behind, err := NewThrottle(m.URL, m.Ends)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	defer server.Close()
+	m.URL = behind(m.URL)
+	err = vlcDrive(ctx, m, dir, []string{"--adaptive-logic=rate", "--adaptive-maxbuffer=2000"}, func(c vlcControl) error {
+		play := func(fresh bool, done func(at time.Duration) bool) (time.Duration, error) {
+			for {
+				n, err := c.told(ctx, -1)
+				if err != nil {
+					return 0, err
+				}
+				file, err := c.snapshot(dir)
+				if err != nil {
+					return 0, err
+				}
+				if file == "" {
+					continue
+				}
+				img, err := ReadImage(file)
+				if err != nil {
+					return 0, err
+				}
+				at := time.Duration(n) * time.Second
+				views = append(views, View{at, img, fresh, time.Now()})
+				if done(at) {
+					return at, nil
+				}
+				time.Sleep(400 * time.Millisecond)
+			}
+		}
+		var second time.Duration // when the second change was seen
+		from, err := play(false, func(at time.Duration) bool {
+			if second == 0 && changed(views) == 2 {
+				second = at
+			}
+			return second > 0 && at > second
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrChange, err)
+		}
+		if renew == nil {
+			return nil
+		}
+		next, err := renew(ctx)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(c.say("stop"), c.say("clear"), c.say("add %s", behind(next.URL))); err != nil {
+			return err
+		}
+		for n := int(from.Seconds()); n > 2; { // until it has begun anew
+			if n, err = c.told(ctx, -1); err != nil {
+				return err
+			}
+		}
+		if err := c.say("seek %d", int(from.Seconds())); err != nil {
+			return err
+		}
+		if _, err := c.told(ctx, int(from.Seconds())); err != nil {
+			return err
+		}
+		_, err = play(true, func(at time.Duration) bool { return at >= from+goOn })
+		return err
+	})
+	return views, err
 }
 
 func vlcShown(file string) bool {
