@@ -61,12 +61,20 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	m.makeTitles()
+	tools := browsertest.Tools()
 	t.Run("players", func(t *testing.T) {
 		t.Run("browser", func(t *testing.T) { t.Parallel(); m.browserCells() })
-		for _, tool := range browsertest.Tools() {
-			t.Run(tool.Name, func(t *testing.T) { t.Parallel(); m.toolCells(t, tool) })
+		for _, tool := range tools {
+			if !tool.Alone {
+				t.Run(tool.Name, func(t *testing.T) { t.Parallel(); m.toolCells(t, tool) })
+			}
 		}
 	})
+	for _, tool := range tools {
+		if tool.Alone {
+			t.Run(tool.Name, func(t *testing.T) { m.toolCells(t, tool) })
+		}
+	}
 	if os.Getenv("MATRIX_ONLY") == "" {
 		m.writeDocs("../../docs/players.md")
 	}

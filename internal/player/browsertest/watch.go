@@ -17,7 +17,7 @@ type View struct {
 	Wall  time.Time // when it was seen; zero: the tool does not play in real time
 }
 
-// ErrChange: the tool does not go to another rendition while it plays.
+// ErrChange says that the tool does not go to another rendition while it plays.
 var ErrChange = errors.New("it does not go to another rendition")
 
 // Renew ends the token that a tool was given and returns the same title with
