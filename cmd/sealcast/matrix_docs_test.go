@@ -24,7 +24,7 @@ Renditions: players of the browser are told which (the lowest, then the highest)
 
 Key refresh: while the film plays the first token is revoked, and the server refuses it, before the film goes on. Players of the browser get a fresh one while they play; with a key for every 4 s a later key must then be asked for with it. A token in the address is renewed as the player page does it, with a new address. No tool takes a token while it plays: each is given the title anew, with the fresh token, at the place where it was (ffmpeg is begun anew), and goes on from there. For encrypted DASH, ffmpeg and mpv have the key itself where no token is in the address, and need none.
 
-Tools from Debian packages play 7 s into pictures and sound. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 26 s long, in renditions of 360 and 240 lines.
+Tools from Debian packages play 7 s into pictures and sound. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture, looked at soon after a seek: later, in the segment after the one that a text begins in, it was seen to be gone. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 26 s long, in renditions of 360 and 240 lines.
 
 `)
 	var notes []string

@@ -140,7 +140,7 @@ func vlcSeek(ctx context.Context, m Media, dir string, times []time.Duration) (e
 			return err
 		}
 		patience := 1500 * time.Millisecond
-		if m.Text { // which is gone with the segment that it began in
+		if m.Text { // which was seen to be gone 1.5 s after a seek, before its end
 			patience = 700 * time.Millisecond
 		}
 		for i, at := range times {
