@@ -123,6 +123,14 @@ func (m *remembered) renew(id servedID, row sealedKey, found bool, era uint64, a
 	delete(m.rows, id)
 }
 
+// forgetNow forgets all. Changes are heard as before.
+func (m *remembered) forgetNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.era++
+	clear(m.rows)
+}
+
 // forget forgets all, and says whether changes are heard from now on.
 func (m *remembered) forget(hearing bool) {
 	m.mu.Lock()
@@ -131,6 +139,11 @@ func (m *remembered) forget(hearing bool) {
 	m.era++
 	m.rows = map[servedID]*rememberedRow{}
 }
+
+// Forget makes each call of Served that begins from now on ask Postgres. It is
+// for a process that has committed a change of keys and tells somebody so: it
+// would hear of it a moment later itself.
+func (p *Postgres) Forget() { p.remembered.forgetNow() }
 
 // Listen lets Served remember sealed rows for up to a second until ctx ends. It
 // hears of each row that changes, on a connection of its own, and forgets; while

@@ -183,6 +183,31 @@ func TestServedReadsWhileNothingIsHeard(t *testing.T) {
 	}
 }
 
+// Who has committed a change and forgets gives nothing old, however late the
+// notice is.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	pool := localstacktest.Connect(t, localstacktest.DSN(t))
+	s := open(t, pool, keyring(t, 1))
+	key := issueMany(t, pool, s, 1)[0]
+	s.Remember(time.Hour)
+	s.Hear() // and then nothing
+	serve := func() error { _, err := s.Served(t.Context(), key.Hash, nil); return err }
+	if err := serve(); err != nil || s.Remembers() != 1 {
+		t.Fatalf("%d rows are remembered, %v", s.Remembers(), err)
+	}
+	if _, err := keystore.ShredAsset(t.Context(), pool, key.Hash, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve(); err != nil {
+		t.Fatalf("the row was not remembered: %v", err)
+	}
+	s.Forget()
+	if err := serve(); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("a shredded key: %v", err)
+	}
+}
+
 // A row that was sealed anew opens although it is remembered as it was and the
 // old KEK has been taken away.
 func TestServedForgetsWhatNoKEKOpens(t *testing.T) {

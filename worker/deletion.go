@@ -16,8 +16,11 @@ const actionDeleteAsset = "asset.delete"
 const settleTime = time.Minute
 
 // Shredder destroys the content keys of an asset within tx and says how many.
+// Forget is called once tx has ended: what the process remembers of keys is no
+// longer true.
 type Shredder interface {
 	Shred(ctx context.Context, tx pgx.Tx, hash string) (int64, error)
+	Forget()
 }
 
 // Deletion is what DeleteAsset has done.
@@ -55,6 +58,7 @@ func (s *JobStore) DeleteAsset(ctx context.Context, hash string, by Origin, keys
 		details := map[string]any{"generations": d.Generations, "parts": d.Parts, "keys": d.Keys, "cancelled_jobs": d.Cancelled}
 		return by.record(ctx, tx, actionDeleteAsset, hash, details)
 	})
+	keys.Forget() // after an error too: the commit may have been made
 	if err != nil {
 		return Deletion{}, fmt.Errorf("delete asset %s: %w", hash, err)
 	}

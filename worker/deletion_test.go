@@ -28,6 +28,29 @@ func (h *house) deleteAsset(hash string) Deletion {
 	return d
 }
 
+// committed is a Shredder that looks what is in the database when it is to forget.
+type committed struct {
+	*keystore.Postgres
+	look func()
+}
+
+func (c committed) Forget() { c.look() }
+
+// When it returns the process has forgotten the keys, after the commit: what it
+// remembered in between would be told again.
+func TestDeleteAssetForgetsKeys(t *testing.T) {
+	h := newHouse(t)
+	job, req := h.claimed(1, "")
+	if err := h.store.Publish(t.Context(), req, h.keys); err != nil {
+		t.Fatal(err)
+	}
+	left := -1
+	look := func() { left = count(h, `SELECT count(*) FROM content_keys WHERE state <> 'shredded'`) }
+	if _, err := h.store.DeleteAsset(t.Context(), job.Hash, tester, committed{h.keys, look}); err != nil || left != 0 {
+		t.Errorf("%d keys were left when the process forgot (-1: it did not), %v", left, err)
+	}
+}
+
 func TestDeleteAsset(t *testing.T) {
 	h := newHouse(t)
 	if _, err := h.store.DeleteAsset(t.Context(), strings.Repeat("0", 64), tester, h.keys); !errors.Is(err, ErrAssetNotFound) {
