@@ -56,6 +56,7 @@ func (m *matrix) judgeTool(o matrixOutput, tool browsertest.Tool, p browsertest.
 // of a second before or after; it returns the time. In the first pictures of a
 // segment what moves slowly may lag behind a little, which costs few bits.
 func (m *matrix) sought(source string, img browsertest.Image, from, to time.Duration) (time.Duration, error) {
+	from = max(0, from)
 	nearest, at := 1., from
 	for t := from; t <= to; t += 40 * time.Millisecond {
 		if d := browsertest.Similar(img, m.pictures.at(source, t)); d < nearest {

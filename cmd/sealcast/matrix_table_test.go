@@ -104,21 +104,16 @@ type matrixPlayer struct {
 	// garbles: without a key it decodes encrypted samples as they are, and
 	// shows grey.
 	garbles bool
-	// noSeek says why an output plays, but cannot be sought in, and noChange why
-	// the player does not go to another rendition; nil: it does.
-	noSeek, noChange func(o matrixOutput) string
+	// noSeek says why an output plays, but cannot be sought in; nil: it can.
+	noSeek func(o matrixOutput) string
 }
-
-func (p matrixPlayer) cannotSeek(o matrixOutput) bool { return p.noSeek != nil && p.noSeek(o) != "" }
 
 // but says what an output that plays lacks in this player.
 func (p matrixPlayer) but(o matrixOutput) string {
-	for _, f := range []func(matrixOutput) string{p.noSeek, p.noChange} {
-		if f != nil && f(o) != "" {
-			return f(o)
-		}
+	if p.noSeek == nil {
+		return ""
 	}
-	return ""
+	return p.noSeek(o)
 }
 
 const (
@@ -175,12 +170,7 @@ var matrixPlayers = []matrixPlayer{
 		}
 		return noHEVC(o)
 	}},
-	{name: "native", browser: true, noHeader: true, noChange: func(o matrixOutput) string {
-		if o.codec == av1 {
-			return "plays and goes to the better rendition, but was not seen to go back to the lesser one, as it does with H.264"
-		}
-		return ""
-	}, cannot: func(o matrixOutput) (string, bool) {
+	{name: "native", browser: true, noHeader: true, cannot: func(o matrixOutput) (string, bool) {
 		switch {
 		case o.dash():
 			return notDASH, true
@@ -204,12 +194,7 @@ var matrixPlayers = []matrixPlayer{
 		}
 		return plays
 	}},
-	{name: "VLC", noHeader: true, noChange: func(o matrixOutput) string {
-		if o.codec == av1 {
-			return "plays, but stands still for seconds when it goes to another rendition (\"dav1d decoder error\")"
-		}
-		return ""
-	}, cannot: func(o matrixOutput) (string, bool) {
+	{name: "VLC", noHeader: true, cannot: func(o matrixOutput) (string, bool) {
 		switch {
 		case o.samples():
 			return "has no sample encryption and asks no licence server", true

@@ -205,9 +205,9 @@ func (m *matrix) browserCells() {
 		var cells []browsertest.Cell
 		for _, id := range ids {
 			c := m.cell(id, rows[id], engines[id])
-			if c.Engine == "native" && !c.Only && engines[id].but(rows[id]) == "" {
+			if c.Engine == "native" && !c.Only {
 				ends := m.ends(rows[id])
-				ends.Segments = 1 // it loads far ahead
+				ends.Segments = 3 // with the init segment
 				server, behind, err := browsertest.NewThrottle(c.URL, ends)
 				if err != nil {
 					m.t.Error(err)
@@ -306,7 +306,7 @@ func (m *matrix) toolCell(ctx context.Context, o matrixOutput, p matrixPlayer, t
 	if only {
 		patience = 25 * time.Second
 	}
-	if only && !o.text || p.cannotSeek(o) {
+	if only && !o.text || p.but(o) != "" {
 		times = nil
 	}
 	playing, cancel := context.WithTimeout(ctx, patience)

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -49,17 +50,21 @@ func NewThrottle(address string, ends Ends) (*httptest.Server, func(string) stri
 	return server, func(address string) string { return strings.Replace(address, origin.String(), server.URL, 1) }, nil
 }
 
-// rung is in the address of each segment of the rendition of a height.
-func rung(height int) string { return fmt.Sprintf("/v-%dp", height) }
+// isOf reports whether an address is of the rendition of a height, in whichever
+// codec.
+func isOf(path string, height int) bool {
+	folder := regexp.MustCompile(fmt.Sprintf(`/v-([a-z0-9]+-)?%dp/`, height))
+	return folder.MatchString(path)
+}
 
 func (t *throttle) see(path string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case strings.Contains(path, rung(t.ends.Best)) && !strings.HasSuffix(path, ".m3u8"):
+	case isOf(path, t.ends.Best) && !strings.HasSuffix(path, ".m3u8"):
 		t.seen++
 		t.slow = t.seen > t.ends.Segments
-	case strings.Contains(path, rung(t.ends.Least)):
+	case isOf(path, t.ends.Least):
 		t.slow, t.seen = false, 0
 	}
 }
