@@ -56,10 +56,10 @@ func Filters(rate Rational, gap, pictures, sound time.Duration) (string, string)
 }
 
 // WholeSegments returns what ends the sound of a film in segments of 6 s.
-func WholeSegments(rate Rational, pictures, sound time.Duration, clipped bool) string {
+func WholeSegments(rate Rational, pictures, sound time.Duration) string {
 	src := &Source{Duration: max(pictures, sound), Audio: []AudioSource{{Index: 1, Duration: sound}}}
 	if pictures > 0 {
 		src.Video = VideoSource{Codec: "h264", Duration: pictures}
 	}
-	return wholeSegments(src, Plan{Rate: rate, SegmentSeconds: 6, Clipped: clipped}, AudioPlan{Stream: 1})
+	return wholeSegments(src, Plan{Rate: rate, SegmentSeconds: 6}, AudioPlan{Stream: 1})
 }

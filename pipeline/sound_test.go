@@ -171,14 +171,20 @@ func TestSoundOptions(t *testing.T) {
 // the film is whole segments long: GStreamer ends with an error at one that is
 // three packets of MPEG-TS.
 func TestPaddingOfSoundIsNoSegment(t *testing.T) {
-	for _, name := range []string{"a.mp4", "a.mkv", "a.ts"} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range []struct {
+		name, length string
+		clip         *pipeline.Clip
+	}{
+		{"a.mp4", "4", nil}, {"a.mkv", "4", nil}, {"a.ts", "4", nil},
+		{"clip.mp4", "6", &pipeline.Clip{Start: 2}}, {"clip.mkv", "6", &pipeline.Clip{Start: 2}}, {"clip.ts", "6", &pipeline.Clip{Start: 2, End: 10}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			// Its sound ends within a frame, the rest of which is padding.
-			file := makeSource(t, name, words("-f lavfi -i testsrc2=s=128x72:r=25:d=4 -f lavfi -i sine=440:d=4 -c:v libx264 -preset ultrafast -c:a aac")...)
+			file := makeSource(t, c.name, words("-f lavfi -i testsrc2=s=128x72:r=25:d="+c.length+" -f lavfi -i sine=440:d="+c.length+" -c:v libx264 -preset ultrafast -c:a aac")...)
 			req := l.request(file, func(o *pipeline.Options) {
-				o.Encrypt, o.SegmentSeconds, o.Outputs = false, 2, []string{pipeline.OutputCMAF, pipeline.OutputTS}
+				o.Encrypt, o.SegmentSeconds, o.Outputs, o.Clip = false, 2, []string{pipeline.OutputCMAF, pipeline.OutputTS}, c.clip
 			})
 			l.run(req)
 			for _, output := range req.Options.Outputs {
@@ -200,22 +206,20 @@ func TestWhereSoundIsCut(t *testing.T) {
 		name            string
 		rate            pipeline.Rational
 		pictures, sound time.Duration
-		clipped         bool
 		want            string
 	}{
-		{"whole segments", r25, 12000 * ms, 12000 * ms, false, ",atrim=end=12.000000"},
-		{"sound of whole frames", r25, 12000 * ms, 12023 * ms, false, ",atrim=end=12.000000"},
-		{"a clock that rounds", r60, 11999 * ms, 12001 * ms, false, ",atrim=end=12.000000"},
-		{"sound that ends before", r25, 12000 * ms, 11800 * ms, false, ",atrim=end=12.000000"},
-		{"no whole segments", r25, 13000 * ms, 13023 * ms, false, ""},
-		{"one picture more", r60, 12017 * ms, 12017 * ms, false, ""},
-		{"sound that goes on", r25, 12000 * ms, 12060 * ms, false, ""},
-		{"sound without an end", r25, 12000 * ms, 0, false, ""},
-		{"no pictures", pipeline.Rational{}, 0, 12010 * ms, false, ""},
-		{"a clip", r25, 12000 * ms, 12000 * ms, true, ""},
-		{"shorter than half a segment", r25, 10 * ms, 10 * ms, false, ""},
+		{"whole segments", r25, 12000 * ms, 12000 * ms, ",atrim=end=12.000000"},
+		{"sound of whole frames", r25, 12000 * ms, 12023 * ms, ",atrim=end=12.000000"},
+		{"a clock that rounds", r60, 11999 * ms, 12001 * ms, ",atrim=end=12.000000"},
+		{"sound that ends before", r25, 12000 * ms, 11800 * ms, ",atrim=end=12.000000"},
+		{"no whole segments", r25, 13000 * ms, 13023 * ms, ""},
+		{"one picture more", r60, 12017 * ms, 12017 * ms, ""},
+		{"sound that goes on", r25, 12000 * ms, 12060 * ms, ""},
+		{"sound without an end", r25, 12000 * ms, 0, ""},
+		{"no pictures", pipeline.Rational{}, 0, 12010 * ms, ""},
+		{"shorter than half a segment", r25, 10 * ms, 10 * ms, ""},
 	} {
-		if got := pipeline.WholeSegments(c.rate, c.pictures, c.sound, c.clipped); got != c.want {
+		if got := pipeline.WholeSegments(c.rate, c.pictures, c.sound); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

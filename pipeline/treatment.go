@@ -199,10 +199,10 @@ func (s *Source) silence(stream int) time.Duration {
 // long, if it is not said to go on for more than a frame of sound. Decoders hand
 // on the padding of its last frame too (AAC: up to 1,024 samples), and that alone
 // would become one more segment, of a millisecond: three packets of MPEG-TS, at
-// which GStreamer 1.22 ends with an error. A clip is cut to the sample as it is.
+// which GStreamer 1.22 ends with an error. A clip may run to the source's end.
 func wholeSegments(src *Source, p Plan, t AudioPlan) string {
 	const frame = 0.025 // s
-	if p.Clipped || src.pictureless() || p.SegmentSeconds <= 0 || p.Rate.Float() == 0 {
+	if src.pictureless() || p.SegmentSeconds <= 0 || p.Rate.Float() == 0 {
 		return ""
 	}
 	late := p.offGrid(src)
