@@ -111,7 +111,7 @@ func (m *matrix) judgeViews(o matrixOutput, tool browsertest.Tool, views []brows
 	if len(heights) != 3 || heights[0] != heights[2] || min(heights[0], heights[1]) != least || max(heights[0], heights[1]) != best {
 		faults = append(faults, fmt.Errorf("seen %s", browsertest.Phases(views)))
 	}
-	if renewed && fresh < 3 {
+	if renewed && fresh < browsertest.GoOnViews {
 		faults = append(faults, fmt.Errorf("%d pictures with a fresh token", fresh))
 	}
 	return errors.Join(faults...)

@@ -234,7 +234,11 @@ func vlcWatch(ctx context.Context, m Media, renew Renew, dir string) (views []Vi
 		if _, err := c.told(ctx, int(from.Seconds())); err != nil {
 			return err
 		}
-		_, err = play(true, func(at time.Duration) bool { return at >= from+goOn })
+		seen := 0
+		_, err = play(true, func(at time.Duration) bool {
+			seen++
+			return seen >= GoOnViews && at >= from+goOn
+		})
 		return err
 	})
 	return views, err

@@ -42,8 +42,12 @@ func (t Tool) Watch(ctx context.Context, m Media, renew Renew, dir string) ([]Vi
 	return views, nil
 }
 
-// goOn is how long a tool plays on with a fresh token.
-const goOn = 2 * time.Second
+// GoOnViews are how many pictures a tool shows with a fresh token at least, and
+// goOn for how long it plays on with it.
+const (
+	GoOnViews = 3
+	goOn      = 2 * time.Second
+)
 
 // changed counts how often the picture came in another size.
 func changed(views []View) (n int) {
