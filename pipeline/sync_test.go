@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"encoding/hex"
+	"fmt"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -66,24 +67,44 @@ func beep(t *testing.T, sound string) float64 {
 // The middle of the picture is where the corpus has its flash.
 const middle = "crop=iw/4:max(2\\,ih/4):exact=1," + toSee
 
-// together wants the flashes and beeps of an output within 20 ms of each other,
-// decrypted here and decoded by ffmpeg.
+// together wants the flashes and beeps of an output within 20 ms of each other, in
+// each rendition of pictures with the first sound, and in the first one with each
+// sound.
 func (l *lab) together(req pipeline.Request, output string, p *pipeline.Presentation, m corpus.Medium) {
 	l.t.Helper()
-	args := join(l.opened(req, output, "v-"+p.Video[0].Rung), l.opened(req, output, "a-0"), words("-map 0:v:0 -map 1:a:0 -filter:v"), []string{middle}, words("-filter:a"), []string{toHear})
+	var pictures []string
+	for _, v := range p.Video {
+		if v.Output == output {
+			pictures = append(pictures, "v-"+v.Rung)
+		}
+	}
+	for _, v := range pictures {
+		l.pair(req, output, v, "a-0", m)
+	}
+	for i := 1; i < m.Audio; i++ {
+		l.pair(req, output, pictures[0], fmt.Sprintf("a-%d", i), m)
+	}
+}
+
+// pair wants the flashes of a rendition and the beeps of another one within 20 ms
+// of each other, decrypted here and decoded by ffmpeg.
+func (l *lab) pair(req pipeline.Request, output, pictures, sound string, m corpus.Medium) {
+	l.t.Helper()
+	args := join(l.opened(req, output, pictures), l.opened(req, output, sound), words("-map 0:v:0 -map 1:a:0 -filter:v"), []string{middle}, words("-filter:a"), []string{toHear})
 	out, err := exec.Command("ffmpeg", join(words("-nostdin -hide_banner -nostats -copyts"), args, words("-f null -"))...).CombinedOutput()
+	where := output + ", " + pictures + " and " + sound
 	if err != nil {
-		l.t.Fatalf("%s: %v\n%s", output, err, out)
+		l.t.Fatalf("%s: %v\n%s", where, err, out)
 	}
 	flashes, beeps := allOf(l.t, blackEnd, out), allOf(l.t, silenceEnd, out)
 	if len(flashes) < m.Flashes || len(beeps) < m.Flashes {
-		l.t.Fatalf("%s: flashes at %v s, beeps at %v s, want %d", output, flashes, beeps, m.Flashes)
+		l.t.Fatalf("%s: flashes at %v s, beeps at %v s, want %d", where, flashes, beeps, m.Flashes)
 	}
 	for i := range m.Flashes {
 		d := beeps[i] - flashes[i] - m.Lag
-		l.t.Logf("%s: flash at %.3f s, beep at %.3f s: %+.1f ms", output, flashes[i], beeps[i], 1000*d)
+		l.t.Logf("%s: flash at %.3f s, beep at %.3f s: %+.1f ms", where, flashes[i], beeps[i], 1000*d)
 		if d > 0.020 || d < -0.020 {
-			l.t.Errorf("%s: sound and picture are %.1f ms apart at %.3f s", output, 1000*d, flashes[i])
+			l.t.Errorf("%s: sound and picture are %.1f ms apart at %.3f s", where, 1000*d, flashes[i])
 		}
 	}
 }
