@@ -82,7 +82,7 @@ func codecArgs(v VideoPlan) []string {
 		}
 	}
 	args := append([]string{"-c:v", "libx264", "-preset", "veryfast", "-crf", strconv.Itoa(crf)}, most...)
-	return append(args, "-profile:v", "high", "-pix_fmt", "yuv420p")
+	return append(args, "-profile:v", "high", "-pix_fmt", "yuv420p", "-a53cc", "0")
 }
 
 // carries reports whether an output has a rendition: MPEG-TS has no AV1 (no

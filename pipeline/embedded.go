@@ -40,7 +40,7 @@ type TextSource struct {
 
 // textCodecs are those that ffmpeg turns into text. All others are pictures
 // (PGS, VobSub, DVB) or teletext, which needs a page to be chosen.
-var textCodecs = []string{"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "ttml"}
+var textCodecs = []string{"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "ttml", captionCodec}
 
 // LeftOut is a stream that did not become a track, and why.
 type LeftOut struct {
@@ -61,6 +61,16 @@ func (e EmbeddedText) make(ctx context.Context, a *attempt, src *Source) (Facts,
 	docs, err := a.extractText(ctx, src, streams)
 	if err != nil {
 		return nil, err
+	}
+	captions, err := a.pictureCaptions(ctx, src)
+	var unreadable *Error
+	switch {
+	case errors.As(err, &unreadable) && unreadable.Permanent && unreadable.Code == CodeSourceUnreadable:
+		left = append(left, LeftOut{src.Video.Index, captionCodec, "und", "the captions in the pictures cannot be read"})
+	case err != nil:
+		return nil, err
+	case captions != nil:
+		streams, docs = append(streams, captionTrack(src)), append(docs, captions)
 	}
 	facts := []TextFact{}
 	used := map[string]bool{}
@@ -140,7 +150,7 @@ const textFD = 3
 // own, from firstFD on. Times count from the container's first one, as those of
 // pictures and sound do.
 func textArgs(src *Source, streams []TextSource, url string, firstFD int) []string {
-	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"}, inputArgs(src.Demuxer)...)
+	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"}, inputArgs(src.Container)...)
 	args = append(args, "-i", url)
 	for i, s := range streams {
 		args = append(args, "-map", fmt.Sprintf("0:%d", s.Index), "-c:s", "webvtt", "-map_metadata", "-1", "-map_chapters", "-1",
@@ -154,8 +164,13 @@ func (a *attempt) extractText(ctx context.Context, src *Source, streams []TextSo
 	if len(streams) == 0 {
 		return nil, nil
 	}
+	return a.readTexts(ctx, textArgs(src, streams, a.sourceURL(), textFD), len(streams))
+}
+
+// readTexts runs ffmpeg and returns what it writes to n descriptors from textFD on.
+func (a *attempt) readTexts(ctx context.Context, args []string, n int) ([][]byte, error) {
 	var ours, theirs []*os.File
-	for range streams {
+	for range n {
 		r, w, err := pipe()
 		if err != nil {
 			closeFiles(ours)
@@ -165,13 +180,13 @@ func (a *attempt) extractText(ctx context.Context, src *Source, streams []TextSo
 		ours, theirs = append(ours, r), append(theirs, w)
 	}
 	p, err := a.start(ctx, proc.Spec{
-		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: textArgs(src, streams, a.sourceURL(), textFD), Files: theirs,
+		Name: "ffmpeg", Path: a.cfg.FFmpeg, Args: args, Files: theirs,
 	})
 	if err != nil {
 		closeFiles(ours)
 		return nil, transient(CodeEncodeFailed, "the text tracks could not be read", err)
 	}
-	docs := make([]bytes.Buffer, len(streams))
+	docs := make([]bytes.Buffer, n)
 	var reading sync.WaitGroup
 	for i, r := range ours {
 		reading.Go(func() {
@@ -181,21 +196,29 @@ func (a *attempt) extractText(ctx context.Context, src *Source, streams []TextSo
 	}
 	_, err = a.wait(p, "ffmpeg", StageEncode)
 	reading.Wait()
-	if fault := a.gateway.fault(); fault != nil {
-		return nil, fault
+	if err := a.textFault(ctx, err); err != nil {
+		return nil, err
 	}
-	var exit *proc.ExitError
-	switch {
-	case errors.As(err, &exit) && !fromOutside(exit) && !a.starved.Load() && ctx.Err() == nil:
-		return nil, permanent(CodeSourceUnreadable, "the source's text tracks cannot be read", err)
-	case err != nil:
-		return nil, transient(CodeEncodeFailed, "the text tracks could not be read", err)
-	}
-	out := make([][]byte, len(streams))
+	out := make([][]byte, n)
 	for i := range docs {
 		out[i] = docs[i].Bytes()
 	}
 	return out, nil
+}
+
+// textFault turns the end of a child that reads text into an error.
+func (a *attempt) textFault(ctx context.Context, err error) error {
+	if fault := a.gateway.fault(); fault != nil {
+		return fault
+	}
+	var exit *proc.ExitError
+	switch {
+	case errors.As(err, &exit) && !fromOutside(exit) && !a.starved.Load() && ctx.Err() == nil:
+		return permanent(CodeSourceUnreadable, "the source's text tracks cannot be read", err)
+	case err != nil:
+		return transient(CodeEncodeFailed, "the text tracks could not be read", err)
+	}
+	return nil
 }
 
 // textSource reads a subtitle stream's facts.
@@ -209,6 +232,7 @@ func textSource(s *probeStream) TextSource {
 	}
 	return TextSource{
 		Index: s.Index, Codec: s.CodecName, Language: languageTag(s.Tags["language"]), Title: title,
-		Default: s.Disposition.Default == 1, Forced: s.Disposition.Forced == 1, Captions: s.Disposition.HearingImpaired == 1,
+		Default: s.Disposition.Default == 1, Forced: s.Disposition.Forced == 1,
+		Captions: s.Disposition.HearingImpaired == 1 || s.CodecName == captionCodec,
 	}
 }
