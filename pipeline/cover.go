@@ -148,7 +148,7 @@ func coverArgs(src *Source, url string, from time.Duration, frames int) []string
 // pictures of the source, or of its clip, from a time of it on.
 func pictureInput(src *Source, url string, from time.Duration) []string {
 	args := []string{"-nostdin", "-hide_banner", "-loglevel", "error", "-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "2"}
-	return append(append(append(args, src.cut(from)...), inputArgs(src.Demuxer)...), "-i", url)
+	return append(append(append(args, src.cut(from)...), inputArgs(src.Container)...), "-i", url)
 }
 
 // cut are the arguments that begin with a time of the source or of its clip,

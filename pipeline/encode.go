@@ -22,7 +22,7 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 		"-progress", fmt.Sprintf("pipe:%d", progressFD), "-stats_period", "0.5",
 	}
 	args = append(args, lightInputArgs(p)...)
-	args = append(append(args, inputArgs(src.Demuxer)...), "-i", url)
+	args = append(append(args, inputArgs(src.Container)...), "-i", url)
 	if p.Watermark != nil {
 		args = append(args, watermarkArgs(p.WatermarkFormat, firstFD+len(p.Video)+len(p.Audio))...)
 	}

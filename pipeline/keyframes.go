@@ -45,7 +45,7 @@ func (s pictureScan) span(first []int, i int) (bytes, frames int64) {
 // when only slices of IDR pictures stay (ITU-T H.264, table 7-1, type 5); the
 // parameter sets among them (types 7 and 8).
 func keyFrameArgs(src *Source, url string) []string {
-	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "error"}, inputArgs(src.Demuxer)...)
+	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "error"}, inputArgs(src.Container)...)
 	stream := fmt.Sprintf("0:%d", src.Video.Index)
 	return append(args, "-i", url, "-map", stream, "-map", stream, "-map", stream, "-c", "copy",
 		"-bsf:v:1", "filter_units=pass_types=5", "-bsf:v:2", "filter_units=pass_types=7-8", "-f", "framecrc", "pipe:1")

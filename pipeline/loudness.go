@@ -15,7 +15,7 @@ import (
 // loudnessArgs returns ffmpeg's arguments to measure a track as it will be
 // played: integrated loudness and true peak (EBU R 128), told on stderr.
 func loudnessArgs(src *Source, p Plan, t AudioPlan, url string) []string {
-	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "info", "-nostats"}, inputArgs(src.Demuxer)...)
+	args := append([]string{"-nostdin", "-hide_banner", "-loglevel", "info", "-nostats"}, inputArgs(src.Container)...)
 	return append(args, "-i", url, "-map", fmt.Sprintf("0:%d", t.Stream),
 		"-af", "aresample=async=1:first_pts=0"+clipSound(src, p)+","+t.layout()+",ebur128=peak=true:framelog=verbose", "-f", "null", "-")
 }

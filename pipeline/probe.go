@@ -13,12 +13,18 @@ import (
 	"github.com/sealcast/sealcast/internal/proc"
 )
 
+// Container is how a source is opened.
+type Container struct {
+	Demuxer   string // ffmpeg's name of it, from our own sniff
+	Unindexed bool   // its index leads nowhere, and is not read
+}
+
 // Source holds the facts about a source that decide the plan.
 type Source struct {
-	Damaged  bool          // the probe met with errors
-	Size     int64         // bytes
-	ETag     string        // pins every range read
-	Demuxer  string        // ffmpeg's name of the container, from our own sniff
+	Damaged bool   // the probe met with errors
+	Size    int64  // bytes
+	ETag    string // pins every range read
+	Container
 	Start    time.Duration // of the container's clock
 	Duration time.Duration // of the longest stream that is used, of its clip
 	From     time.Duration // where the clip begins
@@ -44,6 +50,7 @@ type VideoSource struct {
 	Level         int
 	PixFmt        string // ffmpeg's name
 	FullRange     bool
+	Probed        int64         // packets that the probe met with in the first two seconds
 	BitRate       int64         // bit/s; 0: the container does not say
 	Transfer      string        // transfer characteristics, as ffmpeg names them
 	Gap           time.Duration // from the start of the container to the first picture
@@ -103,25 +110,32 @@ const (
 
 // inputArgs are the arguments before `-i` that every child which reads the
 // source gets.
-func inputArgs(demuxer string) []string {
+func inputArgs(c Container) []string {
 	formats := formatWhitelist
-	if slices.Contains(soundDemuxers, demuxer) {
-		formats = demuxer
+	if slices.Contains(soundDemuxers, c.Demuxer) {
+		formats = c.Demuxer
 	}
-	return []string{
+	args := []string{
 		"-protocol_whitelist", "http,tcp", "-format_whitelist", formats,
-		"-max_streams", "64", "-max_pixels", strconv.Itoa(maxPixels), "-probesize", strconv.Itoa(probeBytes), "-f", demuxer,
+		"-max_streams", "64", "-max_pixels", strconv.Itoa(maxPixels), "-probesize", strconv.Itoa(probeBytes), "-f", c.Demuxer,
 	}
+	if c.Unindexed { // a demuxer that cannot seek does not look for it
+		args = append(args, "-seekable", "0")
+	}
+	return args
 }
+
+// probedSeconds is how much of a source the probe reads.
+const probedSeconds = 2
 
 // probeArgs returns ffprobe's arguments. It counts packets of the first two
 // seconds, for a stream may be announced and be empty.
-func probeArgs(url, demuxer string) []string {
+func probeArgs(url string, c Container) []string {
 	args := []string{
 		"-hide_banner", "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams",
-		"-count_packets", "-read_intervals", "%+2",
+		"-count_packets", "-read_intervals", fmt.Sprintf("%%+%d", probedSeconds),
 	}
-	return append(append(args, inputArgs(demuxer)...), "-i", url)
+	return append(append(args, inputArgs(c)...), "-i", url)
 }
 
 // sniff names the demuxer by the first bytes of a source, or returns "".
@@ -196,29 +210,53 @@ func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error)
 		return nil, err
 	}
 
+	src, err := a.ask(ctx, Container{Demuxer: demuxer})
+	if err != nil {
+		return nil, err
+	}
+	if src.misled() {
+		again, err := a.ask(ctx, Container{Demuxer: demuxer, Unindexed: true})
+		if err == nil && again.Video.Probed > src.Video.Probed {
+			src = again
+		} else if err != nil && (ctx.Err() != nil || a.gateway.fault() != nil) {
+			return nil, err
+		}
+	}
+	src.Size, src.ETag = info.Size, info.ETag
+	if err := a.complete(ctx, src); err != nil {
+		return nil, err
+	}
+	return src, src.checkDuration()
+}
+
+// misled reports whether the index of an AVI seems to lead nowhere: the probe met
+// with less than half of the pictures that it should have.
+func (s *Source) misled() bool {
+	promised := min(s.Duration.Seconds(), probedSeconds) * s.Video.AvgRate.Float()
+	return s.Demuxer == "avi" && float64(s.Video.Probed) < promised/2
+}
+
+// ask asks ffprobe for what it says of a source.
+func (a *attempt) ask(ctx context.Context, c Container) (*Source, error) {
 	var out bytes.Buffer
 	res, err := a.child(ctx, proc.Spec{
-		Name: "ffprobe", Path: a.cfg.FFprobe, Args: probeArgs(a.sourceURL(), demuxer), Stdout: &limitedBuffer{Buffer: &out, left: 4 << 20},
+		Name: "ffprobe", Path: a.cfg.FFprobe, Args: probeArgs(a.sourceURL(), c), Stdout: &limitedBuffer{Buffer: &out, left: 4 << 20},
 	})
 	if err := a.probeVerdict(err); err != nil {
 		return nil, err
 	}
+	a.log.Debug("source probed", "unindexed", c.Unindexed, "stderr", res.Stderr)
 	var src *Source
 	if a.req.Options.SoundOnly() {
-		src, err = parseSound(out.Bytes(), demuxer)
+		src, err = parseSound(out.Bytes(), c.Demuxer)
 	} else {
 		src, err = parseProbe(out.Bytes())
 	}
 	if err != nil {
 		return nil, err
 	}
-	src.Damaged = res.Stderr != ""
-	a.log.Debug("source probed", "stderr", res.Stderr)
-	src.Size, src.ETag, src.Demuxer = info.Size, info.ETag, demuxer
-	if err := a.complete(ctx, src); err != nil {
-		return nil, err
-	}
-	return src, src.checkDuration()
+	src.Damaged, src.Container = res.Stderr != "", c
+	return src, nil
 }
 
 // probeVerdict turns the end of ffprobe into an error.

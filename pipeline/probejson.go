@@ -58,6 +58,12 @@ type probeStream struct {
 	} `json:"side_data_list"`
 }
 
+// packets are how many the probe, which reads two seconds, met with.
+func (s *probeStream) packets() int64 {
+	n, _ := strconv.ParseInt(s.Packets, 10, 64) // "N/A": none
+	return n
+}
+
 // parseStreams reads what ffprobe found: sound, text, and the stream of pictures
 // that is used, nil when there is none. A cover is no such stream.
 func parseStreams(doc []byte) (src *Source, video *probeStream, format probeFormat, err error) {
@@ -80,7 +86,7 @@ func parseStreams(doc []byte) (src *Source, video *probeStream, format probeForm
 			src.Audio = append(src.Audio, AudioSource{
 				Index: s.Index, Codec: s.CodecName, Channels: s.Channels, SampleRate: rate,
 				Language: languageTag(s.Tags["language"]), Title: cleanTag(s.Tags["title"]),
-				Default: s.Disposition.Default == 1, Start: seconds(s.StartTime), Duration: s.end(p.Format), Heard: s.Packets != "" && s.Packets != "0" && s.Packets != "N/A",
+				Default: s.Disposition.Default == 1, Start: seconds(s.StartTime), Duration: s.end(p.Format), Heard: s.packets() > 0,
 			})
 		}
 	}
@@ -133,6 +139,7 @@ func videoFacts(s *probeStream, c probeFormat) VideoSource {
 		Progressive: s.FieldOrder == "progressive", Profile: cleanTag(s.Profile), Level: s.Level,
 		PixFmt: cleanTag(s.PixFmt), FullRange: s.Range == "pc",
 	}
+	v.Probed = s.packets()
 	if n, err := strconv.ParseInt(s.BitRate, 10, 64); err == nil && n > 0 {
 		v.BitRate = n
 	}

@@ -24,7 +24,7 @@ const firstPackets = "%+30"
 
 // scanArgs returns ffprobe's arguments to list packets, of an interval or, when
 // it is empty, of the whole source.
-func scanArgs(url, demuxer, interval string) []string {
+func scanArgs(url string, c Container, interval string) []string {
 	args := []string{
 		"-hide_banner", "-loglevel", "error",
 		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time", "-print_format", "compact=print_section=0",
@@ -32,7 +32,7 @@ func scanArgs(url, demuxer, interval string) []string {
 	if interval != "" {
 		args = append(args, "-read_intervals", interval)
 	}
-	return append(append(args, inputArgs(demuxer)...), "-i", url)
+	return append(append(args, inputArgs(c)...), "-i", url)
 }
 
 // complete finds out what the container left unsaid: when streams end, and
@@ -44,7 +44,7 @@ func (a *attempt) complete(ctx context.Context, src *Source) error {
 		return nil
 	}
 	if src.Duration > 0 {
-		seen, err := a.scan(ctx, src.Demuxer, firstPackets)
+		seen, err := a.scan(ctx, src.Container, firstPackets)
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (a *attempt) complete(ctx context.Context, src *Source) error {
 			return nil
 		}
 	}
-	seen, err := a.scan(ctx, src.Demuxer, "")
+	seen, err := a.scan(ctx, src.Container, "")
 	if err != nil {
 		return err
 	}
@@ -81,10 +81,10 @@ func (s *Source) fill(seen map[int]packetScan) {
 	s.Duration = longest
 }
 
-func (a *attempt) scan(ctx context.Context, demuxer, interval string) (map[int]packetScan, error) {
+func (a *attempt) scan(ctx context.Context, c Container, interval string) (map[int]packetScan, error) {
 	lines := &packetLines{seen: map[int]packetScan{}}
 	_, err := a.child(ctx, proc.Spec{
-		Name: "ffprobe", Path: a.cfg.FFprobe, Args: scanArgs(a.sourceURL(), demuxer, interval), Stdout: lines,
+		Name: "ffprobe", Path: a.cfg.FFprobe, Args: scanArgs(a.sourceURL(), c, interval), Stdout: lines,
 	})
 	return lines.seen, a.probeVerdict(err)
 }

@@ -120,7 +120,7 @@ func storyboardArgs(src *Source, url string, s Storyboard, keyFrames bool, times
 	if keyFrames {
 		args = append(args, "-skip_frame", "nokey")
 	}
-	args = append(append(append(args, src.cut(0)...), inputArgs(src.Demuxer)...), "-i", url)
+	args = append(append(append(args, src.cut(0)...), inputArgs(src.Container)...), "-i", url)
 	width, height := sizeOfWidth(src, s.Width)
 	filter := fmt.Sprintf("[0:%d]select='isnan(prev_selected_t)+gte(t-prev_selected_t\\,%s)',scale=%d:%d:out_range=pc,%sformat=yuvj420p,setsar=1,"+
 		"metadata=mode=add:key=k:value=1,metadata=mode=print:file='pipe\\:%d':direct=1,tile=%dx%d",

@@ -20,7 +20,7 @@ import (
 
 func source(width, height int, rate pipeline.Rational) *pipeline.Source {
 	return &pipeline.Source{
-		Demuxer: "mov", Duration: 20 * time.Second,
+		Container: pipeline.Container{Demuxer: "mov"}, Duration: 20 * time.Second,
 		Video: pipeline.VideoSource{Width: width, Height: height, SAR: pipeline.Rational{Num: 1, Den: 1}, BaseRate: rate, AvgRate: rate},
 	}
 }

@@ -40,7 +40,7 @@ func legalSources(t *testing.T, media []corpus.Medium) {
 		"rotation": {"portrait with rotation", "turned by 180 degrees", "turned by 270 degrees", "mirrored", "upside down", "turned and mirrored"},
 		"sizes":    {"odd size", "anamorphic", "16×16", "as wide as a ticker"}, "variable rate": {"variable frame rate", "slide show"},
 		"10 bit": {"10 bit", "4:2:2 of 10 bit, H.264", "4:2:2 of 10 bit, ProRes HQ"}, "HDR": {"HDR10", "HLG"},
-		"interlaced": {"interlaced H.264 in TS", "interlaced MPEG-2 in TS"}, "index": {"moov at the end", "AVI without its index", "Matroska whose cues lead nowhere"},
+		"interlaced": {"interlaced H.264 in TS", "interlaced MPEG-2 in TS"}, "index": {"moov at the end", "AVI without its index", "AVI whose index leads nowhere", "Matroska whose cues lead nowhere"},
 		"containers": {"chapters", "timecode track", "VP9 with alpha, Opus", "DNxHR", "DV in AVI", "DV without a container", "Windows Media", "cover art"},
 		"tracks":     {"two languages", "four sound tracks", "two mono tracks"}, "one picture": {"one picture"},
 		"time": {
