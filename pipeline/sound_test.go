@@ -175,8 +175,12 @@ func TestPaddingOfSoundIsNoSegment(t *testing.T) {
 		name, length string
 		clip         *pipeline.Clip
 	}{
-		{"a.mp4", "4", nil}, {"a.mkv", "4", nil}, {"a.ts", "4", nil},
-		{"clip.mp4", "6", &pipeline.Clip{Start: 2}}, {"clip.mkv", "6", &pipeline.Clip{Start: 2}}, {"clip.ts", "6", &pipeline.Clip{Start: 2, End: 10}},
+		{"a.mp4", "4", nil},
+		{"a.mkv", "4", nil},
+		{"a.ts", "4", nil},
+		{"clip.mp4", "6", &pipeline.Clip{Start: 2}},
+		{"clip.mkv", "6", &pipeline.Clip{Start: 2}},
+		{"clip.ts", "6", &pipeline.Clip{Start: 2, End: 10}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
