@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,30 +32,38 @@ func captionLookArgs(src *Source, url string) []string {
 }
 
 // captionArgs returns ffmpeg's arguments to write the captions in the pictures as
-// WebVTT to a file descriptor. Only the lavfi device reads them; its clock begins
-// with the first picture.
+// WebVTT to a file descriptor. Only the lavfi device reads them; it leaves times
+// as they are in the container, also after the clock has jumped.
 func captionArgs(src *Source, url string, fd int) []string {
-	options := "protocol_whitelist=http,tcp:format_whitelist=" + formatWhitelist
-	if src.Unindexed {
-		options += ":seekable=0"
-	}
 	movie := fmt.Sprintf("filename=%s:format_name=%s:stream_index=%d:dec_threads=1:format_opts=%s",
-		filterQuote(url), src.Demuxer, src.Video.Index, filterQuote(options))
+		filterQuote(url), src.Demuxer, src.Video.Index, filterQuote(movieOptions(src.Container)))
 	return []string{
 		"-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1",
-		"-itsoffset", strconv.FormatFloat(src.Video.Gap.Seconds(), 'f', 3, 64),
+		"-copyts", "-itsoffset", strconv.FormatFloat(-src.Zero.Seconds(), 'f', 6, 64),
 		"-f", "lavfi", "-i", "movie=" + filterQuote(movie) + "[out0+subcc]",
 		"-map", "0:s", "-c:s", "webvtt", "-map_metadata", "-1", "-f", "webvtt", fmt.Sprintf("pipe:%d", fd),
 	}
+}
+
+// movieOptions are inputArgs in the form of the movie filter, which has no option
+// for the most pixels: memory is what bounds them there.
+func movieOptions(c Container) string {
+	options := fmt.Sprintf("protocol_whitelist=http,tcp:format_whitelist=%s:max_streams=%d:probesize=%d", formatWhitelist, maxStreams, probeBytes)
+	if c.Unindexed {
+		options += ":seekable=0"
+	}
+	return options
 }
 
 // filterQuote quotes a value once for ffmpeg's filter syntax.
 func filterQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // pictureCaptions returns the captions in the pictures as WebVTT, nil when there
-// are none. It decodes the whole source if there are.
+// are none, or when they are a stream as well. It decodes the whole source if there
+// are any.
 func (a *attempt) pictureCaptions(ctx context.Context, src *Source) ([]byte, error) {
-	if src.Video.Codec == "" {
+	twice := slices.ContainsFunc(src.Text, func(s TextSource) bool { return s.Codec == captionCodec })
+	if src.pictureless() || twice {
 		return nil, nil
 	}
 	var out bytes.Buffer

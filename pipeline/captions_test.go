@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -15,7 +17,7 @@ import (
 // The first caption is shown from 1 s to 3 s, the second one from 5 s to 7 s.
 func captioned(t *testing.T, first, second string) string {
 	t.Helper()
-	plain := makeSource(t, "plain.h264", join(moving("320x180", "25", "8"), words("-an -c:v libx264 -preset ultrafast -bf 0 -threads 1"))...)
+	plain := makeSource(t, "plain.h264", join(moving("320x180", "25", "8"), words("-an -c:v libx264 -preset ultrafast -g 50 -bf 0 -threads 1"))...)
 	stream, err := os.ReadFile(plain)
 	if err != nil {
 		t.Fatal(err)
@@ -93,36 +95,53 @@ func odd(a, b byte) [2]byte {
 // encryption leaves SEI in the clear, and playlists say that there are none.
 func TestCaptionsInThePictures(t *testing.T) {
 	bare := captioned(t, "FIRST WORDS", "and the last")
-	for _, c := range []struct{ name, file, args, first, second string }{
-		{"H.264", "a.mp4", "-c:v copy", "00:00:01.000 --> 00:00:03.000", "00:00:05.000 --> 00:00:07.000"},
+	const copied = "-c:v copy"
+	for _, c := range []struct {
+		name, file, args string
+		want             string
+	}{
+		{"in MP4", "a.mp4", copied, "00:00:01.000 --> 00:00:03.000\nFIRST WORDS\n\n00:00:05.000 --> 00:00:07.000\nand the last\n"},
 		// The sound begins 3 ms before zero.
-		{"pictures begin late", "a.mkv", "-c:v libx264 -preset ultrafast -vf setpts=PTS+0.5/TB", "00:00:01.503 --> 00:00:03.503", "00:00:05.503 --> 00:00:07.503"},
+		{"pictures begin late", "a.mkv", "-c:v libx264 -preset ultrafast -vf setpts=PTS+0.5/TB", "00:00:01.503 --> 00:00:03.503\nFIRST WORDS\n\n00:00:05.503 --> 00:00:07.503\nand the last\n"},
+		// The first key picture is at 2 s, the sound begins 23 ms before zero.
+		{"cut out of a broadcast", "a.ts", copied + " -output_ts_offset 5000 -bsf:v noise=drop='lt(n\\,12)'", "00:00:05.023 --> 00:00:07.023\nand the last\n"},
+		// The sound begins 11 ms before zero.
+		{"MPEG-2", "a.mpg", "-c:v mpeg2video -g 12 -bf 2 -q:v 3 -c:a mp2", "00:00:01.011 --> 00:00:03.011\nFIRST WORDS\n\n00:00:05.011 --> 00:00:07.011\nand the last\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t)
-			file := makeSource(t, c.file, join(words("-r 25 -i "+bare+" -f lavfi -i sine=d=8"), words(c.args), words("-c:a aac"))...)
+			file := makeSource(t, c.file, join(words("-r 25 -i "+bare+" -f lavfi -i sine=d=8"), words("-c:a aac"), words(c.args))...)
 			if body, err := os.ReadFile(file); err != nil || !bytes.Contains(body, []byte(captionMark)) {
 				t.Fatalf("the source has no captions, %v", err)
 			}
-			film := l.request(file, func(o *pipeline.Options) { o.Outputs = []string{pipeline.OutputCMAF} })
+			film := l.request(file, func(o *pipeline.Options) {
+				o.Outputs, o.Codecs = []string{pipeline.OutputCMAF}, pipeline.Codecs
+			})
 			req := pipeline.PartRequest{Hash: film.Hash, Prefix: film.Prefix, SourceKey: film.SourceKey, Part: pipeline.EmbeddedText{}}
 			made, err := l.runner.MakePart(t.Context(), req)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tracks := tracksOf(t, made.Facts)
-			if len(tracks) != 1 || tracks[0].Cues != 2 || tracks[0].Kind != "captions" {
+			if len(tracks) != 1 || tracks[0].Kind != "captions" {
 				t.Fatalf("tracks are %+v, %v", tracks, made.Facts["left_out"])
 			}
-			whole := l.made(req, tracks[0].Dir+"/whole.vtt")
-			if want := "WEBVTT\n\n" + c.first + "\nFIRST WORDS\n\n" + c.second + "\nand the last\n"; whole != want {
-				t.Errorf("got\n%swant\n%s", whole, want)
+			if diff := cmp.Diff("WEBVTT\n\n"+c.want, l.made(req, tracks[0].Dir+"/whole.vtt")); diff != "" {
+				t.Error(diff)
 			}
 			film.Prefix = "0123456789abcdef-2"
+			pictures := 0
 			for _, o := range l.run(film).Objects {
-				if strings.HasSuffix(o.Name, ".m4s") && bytes.Contains(l.object(film, o.Name), []byte(captionMark)) {
-					t.Errorf("%s has captions", o.Name)
+				if strings.HasPrefix(o.Name, "cmaf/v-") && strings.HasSuffix(o.Name, ".m4s") {
+					pictures++
+					if bytes.Contains(l.object(film, o.Name), []byte(captionMark)) {
+						t.Errorf("%s has captions", o.Name)
+					}
 				}
+			}
+			if pictures < 3*2 {
+				t.Errorf("%d segments of pictures in three codecs", pictures)
 			}
 		})
 	}

@@ -63,12 +63,12 @@ func (e EmbeddedText) make(ctx context.Context, a *attempt, src *Source) (Facts,
 		return nil, err
 	}
 	captions, err := a.pictureCaptions(ctx, src)
-	var unreadable *Error
 	switch {
-	case errors.As(err, &unreadable) && unreadable.Permanent && unreadable.Code == CodeSourceUnreadable:
-		left = append(left, LeftOut{src.Video.Index, captionCodec, "und", "the captions in the pictures cannot be read"})
-	case err != nil:
+	case err != nil && (ctx.Err() != nil || a.gateway.fault() != nil):
 		return nil, err
+	case err != nil: // whatever it was, the other tracks are there
+		a.log.Warn("captions left out", "error", err)
+		left = append(left, LeftOut{src.Video.Index, captionCodec, "und", "the captions in the pictures cannot be read"})
 	case captions != nil:
 		streams, docs = append(streams, captionTrack(src)), append(docs, captions)
 	}

@@ -26,9 +26,11 @@ type Source struct {
 	ETag    string // pins every range read
 	Container
 	Start    time.Duration // of the container's clock
+	Zero     time.Duration // of that clock: what ffmpeg takes for the beginning
 	Duration time.Duration // of the longest stream that is used, of its clip
 	From     time.Duration // where the clip begins
 	Cut      bool          // it is a clip
+	ToEnd    bool          // which ends where the source does
 	Video    VideoSource
 	Audio    []AudioSource
 	Text     []TextSource
@@ -106,10 +108,11 @@ const formatWhitelist = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,f
 const (
 	maxPixels  = 8192 * 8192
 	probeBytes = 5_000_000
+	maxStreams = 64
 )
 
 // inputArgs are the arguments before `-i` that every child which reads the
-// source gets.
+// source gets; movieOptions are the same for the one that has no such input.
 func inputArgs(c Container) []string {
 	formats := formatWhitelist
 	if slices.Contains(soundDemuxers, c.Demuxer) {
@@ -117,7 +120,7 @@ func inputArgs(c Container) []string {
 	}
 	args := []string{
 		"-protocol_whitelist", "http,tcp", "-format_whitelist", formats,
-		"-max_streams", "64", "-max_pixels", strconv.Itoa(maxPixels), "-probesize", strconv.Itoa(probeBytes), "-f", c.Demuxer,
+		"-max_streams", strconv.Itoa(maxStreams), "-max_pixels", strconv.Itoa(maxPixels), "-probesize", strconv.Itoa(probeBytes), "-f", c.Demuxer,
 	}
 	if c.Unindexed { // a demuxer that cannot seek does not look for it
 		args = append(args, "-seekable", "0")
@@ -216,9 +219,11 @@ func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error)
 	}
 	if src.misled() {
 		again, err := a.ask(ctx, Container{Demuxer: demuxer, Unindexed: true})
-		if err == nil && again.Video.Probed > src.Video.Probed {
+		var final *Error
+		switch {
+		case err == nil && again.Video.Probed > src.Video.Probed:
 			src = again
-		} else if err != nil && (ctx.Err() != nil || a.gateway.fault() != nil) {
+		case err != nil && !(errors.As(err, &final) && final.Permanent):
 			return nil, err
 		}
 	}

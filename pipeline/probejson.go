@@ -111,7 +111,8 @@ func parseProbe(doc []byte) (*Source, error) {
 			fmt.Sprintf("the picture is %d×%d pixels: the limit is 8192×8192", video.Width, video.Height), nil)
 	}
 	src.Video = videoFacts(video, format)
-	src.Video.Gap = max(0, seconds(video.StartTime)-src.begins(video, format))
+	src.Zero = src.begins(video, format)
+	src.Video.Gap = max(0, seconds(video.StartTime)-src.Zero)
 	src.Duration = src.usedDuration(seconds(format.Duration))
 	return src, nil
 }

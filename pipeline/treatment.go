@@ -98,6 +98,7 @@ func (s *Source) clip(c *Clip) error {
 		s.Audio[i].Duration = left(s.Audio[i].Duration)
 	}
 	s.Video.Duration = left(s.Video.Duration)
+	s.ToEnd = end == s.Duration
 	s.From, s.Duration, s.Cut = start, end-start, true
 	return nil
 }
@@ -199,10 +200,11 @@ func (s *Source) silence(stream int) time.Duration {
 // long, if it is not said to go on for more than a frame of sound. Decoders hand
 // on the padding of its last frame too (AAC: up to 1,024 samples), and that alone
 // would become one more segment, of a millisecond: three packets of MPEG-TS, at
-// which GStreamer 1.22 ends with an error. A clip may run to the source's end.
+// which GStreamer 1.22 ends with an error. A clip that does not go on to the end
+// of the source is cut to the sample as it is.
 func wholeSegments(src *Source, p Plan, t AudioPlan) string {
 	const frame = 0.025 // s
-	if src.pictureless() || p.SegmentSeconds <= 0 || p.Rate.Float() == 0 {
+	if p.Clipped && !src.ToEnd || src.pictureless() || p.SegmentSeconds <= 0 || p.Rate.Float() == 0 {
 		return ""
 	}
 	late := p.offGrid(src)
