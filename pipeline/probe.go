@@ -223,7 +223,7 @@ func (a *attempt) probe(ctx context.Context, abort func(error)) (*Source, error)
 		switch {
 		case err == nil && again.Video.Probed > src.Video.Probed:
 			src = again
-		case err != nil && !(errors.As(err, &final) && final.Permanent):
+		case err != nil && (!errors.As(err, &final) || !final.Permanent):
 			return nil, err
 		}
 	}
