@@ -16,7 +16,7 @@ func (m *matrix) writeDocs(file string) {
 
 Written by `+"`make matrix`"+`, which plays every output in every player. ● plays; ◐ plays, but not all of what follows; – and ✗ do not. The notes say why: – is not for this player, ✗ was tried and does not play.
 
-A cell plays when the player goes past 6 s from the start, is heard (both audio tracks, told apart by their tones; native, VLC and GStreamer the first one), shows the source's pictures after seeks, goes from one rendition to the other and back while it plays and goes on in each, survives a key refresh, and shows an error and no picture with a wrong token: that of another title, or in an address one that has ended. Where there are subtitles they stand on the picture in their time and no longer. Where there is another codec the player of the browser says that this is what it plays (native does not tell).
+A cell plays when the player goes past 6 s from the start, is heard (both audio tracks, told apart by their tones; native and GStreamer the first one), shows the source's pictures after seeks, goes from one rendition to the other and back while it plays and goes on in each, survives a key refresh, and shows an error and no picture with a wrong token: that of another title, or in an address one that has ended. Where there are subtitles they stand on the picture in their time and no longer. Where there is another codec the player of the browser says that this is what it plays (native does not tell).
 
 Seeks go to 1.02 s, 9.22 s and 3.5 s; those of tools to 9.22 s and 3.5 s (VLC, which is driven by its remote control in whole seconds: 9 s and 7 s; ffmpeg goes there while it decodes).
 
@@ -24,7 +24,7 @@ Renditions: players of the browser are told which (the lowest, then the highest)
 
 Key refresh: while the film plays the first token is revoked, and the server refuses it, before the film goes on. Players of the browser get a fresh one while they play; with a key for every 4 s a later key must then be asked for with it. A token in the address is renewed as the player page does it, with a new address. No tool takes a token while it plays: each is given the title anew, with the fresh token, at the place where it was (ffmpeg is begun anew), and goes on from there. For encrypted DASH, ffmpeg and mpv have the key itself where no token is in the address, and need none.
 
-Tools from Debian packages play 7 s into pictures and sound. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture, looked at soon after a seek: later, in the segment after the one that a text begins in, it was seen to be gone. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 26 s long, in renditions of 360 and 240 lines.
+Tools from Debian packages play 7 s into pictures and sound. ffmpeg, mpv and GStreamer give the subtitles with their times, VLC shows them on the picture. A cell that fails is played once more, those of the browser without others beside them. Every source has a picture that moves, 26 s long, in renditions of 360 and 240 lines.
 
 `)
 	var notes []string

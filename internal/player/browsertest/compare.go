@@ -37,14 +37,27 @@ func Differs(a, b image.Image) int {
 	return n
 }
 
-// Uneven counts the cells of that raster that differ by more than a twelfth of
-// the range from the one at the top of their column: what stands on a picture
-// whose columns are of one brightness each.
+// Uneven counts the cells of that raster whose pixels lie further apart, by a third
+// of the range, than those of the one at the top of their column: letters with
+// their outline, on a picture whose columns are of one brightness each. Their mean
+// may be the picture's.
 func Uneven(img image.Image) int {
-	t := thumb(img)
+	var least, most [thumbW * thumbH]float64
+	for i := range least {
+		least[i] = 1
+	}
+	r := img.Bounds()
+	for y := range r.Dy() {
+		for x := range r.Dx() {
+			cell := (y*thumbH/r.Dy())*thumbW + x*thumbW/r.Dx()
+			l := luma(img.At(r.Min.X+x, r.Min.Y+y))
+			least[cell], most[cell] = min(least[cell], l), max(most[cell], l)
+		}
+	}
 	n := 0
-	for i := range t {
-		if math.Abs(t[i]-t[i%thumbW]) > 1./12 {
+	for i := range least {
+		top := i % thumbW
+		if most[i]-least[i]-(most[top]-least[top]) > 1./3 {
 			n++
 		}
 	}

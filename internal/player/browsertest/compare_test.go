@@ -52,14 +52,21 @@ func TestSimilar(t *testing.T) {
 	}
 }
 
+// Letters stand out whatever they stand on, also when they are as bright as it on
+// the whole.
 func TestUneven(t *testing.T) {
-	text := ramp(640, 360, 0).(*image.RGBA)
-	for y := 300; y < 320; y++ {
-		for x := 10; x < 60; x++ {
-			text.Set(x, y, color.White)
-		}
+	if n := Uneven(ramp(640, 360, 0)); n != 0 {
+		t.Errorf("%d cells stand out without text", n)
 	}
-	if bare, n := Uneven(ramp(640, 360, 0)), Uneven(text); bare != 0 || n == 0 {
-		t.Errorf("Uneven: %d without text, %d with it", bare, n)
+	for _, left := range []int{10, 300, 580} { // dark, grey, bright
+		text := ramp(640, 360, 0).(*image.RGBA)
+		for y := 300; y < 320; y++ {
+			for x := left; x < left+50; x++ {
+				text.Set(x, y, color.Gray{Y: uint8(255 * (x / 2 % 2))})
+			}
+		}
+		if Uneven(text) == 0 {
+			t.Errorf("text at %d does not stand out", left)
+		}
 	}
 }

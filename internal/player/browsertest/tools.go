@@ -56,6 +56,9 @@ type Media struct {
 	Ends   Ends
 }
 
+// SecondLanguage is that of a title's second sound.
+const SecondLanguage = "de"
+
 // playSeconds is how much of a title a tool plays.
 const playSeconds = "7"
 
@@ -110,7 +113,7 @@ func (t Tool) Version(ctx context.Context) (string, error) {
 type Played struct {
 	Pictures []image.Image // of the start, Every apart (0: in any distance)
 	Every    time.Duration
-	Sounds   []Sound // the first audio track and, where the tool can choose, the second one
+	Sounds   []Sound // the first audio track and, where the tool can be told which, the second one
 	Sought   map[time.Duration]image.Image
 	Cues     []TimedCue // of the text, where the tool gives it apart
 	Apart    bool       // it does

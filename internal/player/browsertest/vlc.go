@@ -23,11 +23,19 @@ func vlcArgs(m Media, control string) []string {
 }
 
 // vlcPlay plays in real time, for VLC shows pictures only so; its scene filter
-// writes one of 25, before there is text on them.
+// writes one of 25, before there is text on them. What is heard is played once more
+// with the other sound.
 func vlcPlay(ctx context.Context, m Media, dir string) (string, error) {
-	args := append(vlcArgs(m, "dummy"), "--aout=afile", "--audiofile-file="+filepath.Join(dir, "sound.wav"),
-		"--video-filter=scene", "--scene-format=png", "--scene-ratio=25", "--scene-prefix=s", "--scene-path="+dir, "--run-time=9", "--adaptive-logic=highest", m.URL, "vlc://quit")
-	return command(ctx, dir, "vlc", args...)
+	play := func(file string, options ...string) (string, error) {
+		args := append(vlcArgs(m, "dummy"), "--aout=afile", "--audiofile-file="+filepath.Join(dir, file), "--run-time=9", "--adaptive-logic=highest")
+		return command(ctx, dir, "vlc", append(append(args, options...), m.URL, "vlc://quit")...)
+	}
+	said, err := play("sound.wav", "--video-filter=scene", "--scene-format=png", "--scene-ratio=25", "--scene-prefix=s", "--scene-path="+dir)
+	if info, e := os.Stat(filepath.Join(dir, "sound.wav")); err != nil || e != nil || info.Size() == 0 {
+		return said, err
+	}
+	_, err = play("second.wav", "--audio-language="+SecondLanguage)
+	return said, err
 }
 
 // vlcControl is VLC's remote control.
@@ -139,10 +147,7 @@ func vlcSeek(ctx context.Context, m Media, dir string, times []time.Duration) (e
 		if _, err := c.told(ctx, -1); err != nil {
 			return err
 		}
-		patience := 1500 * time.Millisecond
-		if m.Text { // which was seen to be gone 1.5 s after a seek, before its end
-			patience = 700 * time.Millisecond
-		}
+		const patience = 1500 * time.Millisecond
 		for i, at := range times {
 			file := ""
 			for file == "" {
