@@ -18,6 +18,9 @@ import (
 // captionCodec is ffmpeg's name of captions.
 const captionCodec = "eia_608"
 
+// captioned are the codecs whose pictures may have captions.
+var captioned = []string{"mpeg2video", "h264", "hevc", "av1"}
+
 // lookForCaptions is how far into a source captions must have begun: where there
 // are any, each picture tells so, those without a text too.
 const lookForCaptions = "%+30"
@@ -63,7 +66,7 @@ func filterQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\'
 // are any.
 func (a *attempt) pictureCaptions(ctx context.Context, src *Source) ([]byte, error) {
 	twice := slices.ContainsFunc(src.Text, func(s TextSource) bool { return s.Codec == captionCodec })
-	if src.pictureless() || twice {
+	if twice || !slices.Contains(captioned, src.Video.Codec) {
 		return nil, nil
 	}
 	var out bytes.Buffer

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/sealcast/sealcast/internal/corpus"
@@ -120,4 +121,25 @@ func allOf(t *testing.T, re *regexp.Regexp, in []byte) (out []float64) {
 		out = append(out, seconds)
 	}
 	return out
+}
+
+// Every rung of every codec is in sync, not the least one alone that the corpus
+// measures.
+func TestEveryRungIsInSync(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := makeSource(t, "a.mp4", join(black("640x360", "25", "2", "6"), silent("2", "6"), words("-c:v libx264 -preset ultrafast -c:a aac"))...)
+	req := l.request(file, func(o *pipeline.Options) {
+		o.Outputs, o.Codecs, o.Ladder = []string{pipeline.OutputCMAF}, pipeline.Codecs, []string{"360p", "240p"}
+	})
+	rungs := 0
+	for _, o := range l.run(req).Objects {
+		if rung, first := strings.CutSuffix(strings.TrimPrefix(o.Name, "cmaf/"), "/1.m4s"); first && strings.HasPrefix(rung, "v-") {
+			l.pair(req, pipeline.OutputCMAF, rung, "a-0", corpus.Medium{Flashes: 1})
+			rungs++
+		}
+	}
+	if rungs != 2*len(pipeline.Codecs) {
+		t.Errorf("%d rungs of %d codecs", rungs, len(pipeline.Codecs))
+	}
 }

@@ -321,7 +321,7 @@ func (m *matrix) toolCell(ctx context.Context, o matrixOutput, p matrixPlayer, t
 	if err != nil || only || !o.needsToken(p) {
 		return err
 	}
-	asking, stop := context.WithTimeout(ctx, 30*time.Second)
+	asking, stop := context.WithTimeout(ctx, time.Minute) // what is decoded with a wrong key costs time
 	defer stop()
 	shown, err := tool.Refused(asking, m.refused(o, p), dir+"-refused")
 	for _, img := range shown {

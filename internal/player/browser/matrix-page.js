@@ -54,6 +54,9 @@ function hertz() {
   return bins[top] < 100 ? 0 : top * analyser.context.sampleRate / analyser.fftSize;
 }
 
+// onPicture says whether a rectangle of the page is one, and begins on the picture.
+const onPicture = (r) => r.width > 0 && r.height > 0 && r.top >= 0 && r.top < 360;
+
 // shown is the text on the picture now.
 function shown(tracks = cell.video.textTracks) {
   return Array.from(tracks).filter((t) => t.mode === 'showing' && ['subtitles', 'captions'].includes(t.kind))
@@ -201,7 +204,7 @@ const engines = {
         codec: () => reps.find((r) => r.id === player.tech(true).vhs.playlists.media()?.id)?.codecs?.video ?? '',
         pickAudio(i) { player.audioTracks()[i].enabled = true; },
         pickText: (i) => texts().forEach((t, n) => { t.mode = n === i ? 'showing' : 'disabled'; }), shown: () => shown(player.textTracks()),
-        drawn: (text) => document.querySelector('.vjs-text-track-display')?.textContent.includes(text),
+        drawn: (text) => Array.from(document.querySelectorAll('.vjs-text-track-cue')).some((cue) => cue.textContent.includes(text) && cue.checkVisibility() && onPicture(cue.getBoundingClientRect())),
       });
     });
   },

@@ -116,11 +116,13 @@ async function shoot(page, c, name) {
 async function drawn(page, c, at, text, bare) {
   const end = Date.now() + 20_000;
   for (;;) {
-    const there = await page.evaluate((text) => cell.drawn(text), text);
+    const drawn = () => page.evaluate((text) => cell.drawn(text), text);
+    const before = await drawn(); // it may go while the picture is taken
     const file = await shoot(page, c, `text-${at.toFixed(3)}`);
-    if (!text || !bare || Date.now() > end || there && !(await readFile(file)).equals(await readFile(bare))) return file;
+    if (!text || !bare || Date.now() > end || before && await drawn() && !(await readFile(file)).equals(await readFile(bare))) return file;
     await start(page);
     await sleep(200);
+    await until(page, 0.5, (text) => cell.drawn(text), text).catch(() => {});
     await page.evaluate(() => cell.video.pause());
     await seek(page, at);
   }
