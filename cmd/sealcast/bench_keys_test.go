@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -25,7 +26,8 @@ const (
 	benchTitles      = 200       // that are asked for, whatever else lies in the table
 	benchRows        = 1_000_000 // BENCH_ROWS sets another number
 	benchConnections = 16
-	benchPeriod      = 3 * time.Second
+	benchPeriod      = 2 * time.Second
+	benchTurns       = 5 // of the bare handler and the API, by turns
 )
 
 // load is what the clients saw, and what it cost.
@@ -38,8 +40,8 @@ type load struct {
 }
 
 // BenchmarkKeyEndpoint asks `sealcast api` for keys, with the audit trail on,
-// over 16 connections on loopback, beside a bare net/http handler that returns
-// 16 bytes: with a thousand key rows, during a rewrap, with a million. The rewrap moves
+// over 16 connections on loopback, by turns with a bare net/http handler that
+// returns 16 bytes: with a thousand key rows, during a rewrap, with a million. The rewrap moves
 // those that open, to and fro. Filling in a million rows takes a minute or more.
 func BenchmarkKeyEndpoint(b *testing.B) {
 	for b.Loop() {
@@ -60,18 +62,19 @@ func BenchmarkKeyEndpoint(b *testing.B) {
 		// Its log goes where reading it costs the clients nothing.
 		p := r.start([]string{"api"}, "sh", "-c", `exec "$@" >/dev/null`, "sh")
 		r.ready(p)
-		r.drive(p.cmd.Process.Pid, requests, time.Second, nil) // warm
+		api := target{p.cmd.Process.Pid, requests}
+		bare := benchBareHandler(b, requests)
 		var out strings.Builder
 		fmt.Fprintf(&out, "\n%-22s %9s %9s %9s %8s %26s\n", "", "req/s", "p50", "p99", "failed", "CPU client / server / Postgres")
-		show := func(name string, l load) load {
+		show := func(name string, l load) {
 			fmt.Fprintf(&out, "%-22s %9.0f %9s %9s %8d %10s / %s / %s\n", name, l.perSecond, l.p50.Round(10*time.Microsecond), l.p99.Round(10*time.Microsecond),
 				l.failures, l.clientCPU.Round(100*time.Nanosecond), l.apiCPU.Round(100*time.Nanosecond), l.pgCPU.Round(100*time.Nanosecond))
-			return l
 		}
-		bare := show("bare handler", benchBareKeys(b, r, requests))
 		r.fillKeys(1, 1000-benchTitles)
-		thousand := show("1000 key rows", r.drive(p.cmd.Process.Pid, requests, benchPeriod, nil))
-		rewrap := show("during a rewrap", r.drive(p.cmd.Process.Pid, requests, benchPeriod, func(stop <-chan struct{}) {
+		thousand := r.byTurns(bare, api)
+		show("bare handler", thousand.bare)
+		show("1000 key rows", thousand.api)
+		rewrap := r.drive(api, benchPeriod, func(stop <-chan struct{}) {
 			for n := 2; ; n = 3 - n { // to and fro
 				select {
 				case <-stop:
@@ -83,26 +86,67 @@ func BenchmarkKeyEndpoint(b *testing.B) {
 					return
 				}
 			}
-		}))
+		})
+		show("during a rewrap", rewrap)
 		rows := benchRows
 		if n, err := strconv.Atoi(os.Getenv("BENCH_ROWS")); err == nil && n > 0 {
 			rows = n
 		}
 		r.fillKeys(1000, rows-benchTitles)
-		million := show(fmt.Sprintf("%d key rows", rows), r.drive(p.cmd.Process.Pid, requests, benchPeriod, nil))
-		again := show("bare handler, again", benchBareKeys(b, r, requests))
-		// Each against the bare handler that was measured next to it: what else the
-		// machine does changes from minute to minute.
-		few, many := thousand.perSecond/bare.perSecond, million.perSecond/again.perSecond
-		fmt.Fprintf(&out, "key endpoint / bare handler %.2f and %.2f (goal ≥ 0.6), many rows / 1000 rows %.2f (goal ≥ 0.9)\n", few, many, many/few)
+		million := r.byTurns(bare, api)
+		show("bare handler", million.bare)
+		show(fmt.Sprintf("%d key rows", rows), million.api)
+		fmt.Fprintf(&out, "key endpoint / bare handler %.2f (%.2f to %.2f) and %.2f (%.2f to %.2f) (goal ≥ 0.6), many rows / 1000 rows %.2f (goal ≥ 0.9)\n",
+			thousand.ratio, thousand.least, thousand.most, million.ratio, million.least, million.most, million.ratio/thousand.ratio)
 		b.Log(out.String())
-		b.ReportMetric(few, "of-bare")
-		b.ReportMetric(many/few, "million/thousand")
-		if failed := thousand.failures + rewrap.failures + million.failures; failed > 0 {
+		b.ReportMetric(thousand.ratio, "of-bare")
+		b.ReportMetric(million.ratio/thousand.ratio, "million/thousand")
+		if failed := thousand.api.failures + rewrap.failures + million.api.failures; failed > 0 {
 			b.Errorf("%d requests failed", failed)
 		}
 		p.end(b)
 	}
+}
+
+// target is a process and what it is asked.
+type target struct {
+	pid      int
+	requests []*http.Request
+}
+
+// turns are the median loads of two targets that were asked by turns, and the
+// ratios of each turn of one to the turn of the other beside it: what else the
+// machine does changes from second to second.
+type turns struct {
+	bare, api          load
+	ratio, least, most float64
+}
+
+// byTurns drives bare and api benchTurns times each, after a warm-up.
+func (r *rig) byTurns(bare, api target) turns {
+	r.t.Helper()
+	r.drive(bare, time.Second, nil)
+	r.drive(api, 2*time.Second, nil)
+	var bares, apis []load
+	var ratios []float64
+	for range benchTurns {
+		bares = append(bares, r.drive(bare, benchPeriod, nil))
+		apis = append(apis, r.drive(api, benchPeriod, nil))
+		ratios = append(ratios, apis[len(apis)-1].perSecond/bares[len(bares)-1].perSecond)
+	}
+	slices.Sort(ratios)
+	return turns{bare: medianLoad(bares), api: medianLoad(apis), ratio: ratios[benchTurns/2], least: ratios[0], most: ratios[benchTurns-1]}
+}
+
+// medianLoad is the load with the median rate, and the failures of all.
+func medianLoad(loads []load) load {
+	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(a.perSecond, b.perSecond) })
+	median := loads[len(loads)/2]
+	median.failures = 0
+	for _, l := range loads {
+		median.failures += l.failures
+	}
+	return median
 }
 
 // bareHandler is a program with a handler that returns 16 bytes and does nothing
@@ -122,9 +166,9 @@ func bareHandler() {
 	_ = srv.Serve(ln)
 }
 
-// benchBareKeys measures bareHandler, which like the API is another process
-// than the clients.
-func benchBareKeys(b *testing.B, r *rig, requests []*http.Request) load {
+// benchBareHandler starts bareHandler, which like the API is another process
+// than the clients. It ends with the benchmark.
+func benchBareHandler(b *testing.B, requests []*http.Request) target {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -142,19 +186,18 @@ func benchBareKeys(b *testing.B, r *rig, requests []*http.Request) load {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	same := make([]*http.Request, len(requests))
 	for i, req := range requests {
 		same[i] = req.Clone(b.Context())
 		same[i].URL.Host, same[i].Host = ln.Addr().String(), ln.Addr().String()
 	}
-	r.drive(cmd.Process.Pid, same, time.Second, nil) // warm
-	return r.drive(cmd.Process.Pid, same, benchPeriod, nil)
+	return target{cmd.Process.Pid, same}
 }
 
 // drive sends requests for a time over benchConnections connections, each after
 // the answer to the one before. beside runs meanwhile.
-func (r *rig) drive(pid int, requests []*http.Request, period time.Duration, beside func(stop <-chan struct{})) load {
+func (r *rig) drive(to target, period time.Duration, beside func(stop <-chan struct{})) load {
 	r.t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: benchConnections, DisableCompression: true}
 	defer transport.CloseIdleConnections()
@@ -164,7 +207,7 @@ func (r *rig) drive(pid int, requests []*http.Request, period time.Duration, bes
 		other.Go(func() { beside(stop) })
 	}
 	backends := r.backends()
-	client, api, pg := selfCPU(), processCPU(pid), processCPU(backends...)
+	client, api, pg := selfCPU(), processCPU(to.pid), processCPU(backends...)
 	var failures atomic.Int64
 	took := make([][]time.Duration, benchConnections)
 	began := time.Now()
@@ -173,7 +216,7 @@ func (r *rig) drive(pid int, requests []*http.Request, period time.Duration, bes
 			body := make([]byte, 64)
 			for i := c; time.Since(began) < period; i += benchConnections {
 				start := time.Now()
-				resp, err := transport.RoundTrip(requests[i*7%len(requests)])
+				resp, err := transport.RoundTrip(to.requests[i*7%len(to.requests)])
 				if err != nil {
 					failures.Add(1)
 					continue
@@ -189,7 +232,7 @@ func (r *rig) drive(pid int, requests []*http.Request, period time.Duration, bes
 	}
 	group.Wait()
 	wall := time.Since(began)
-	clientUsed, apiUsed, pgUsed := selfCPU()-client, processCPU(pid)-api, processCPU(backends...)-pg
+	clientUsed, apiUsed, pgUsed := selfCPU()-client, processCPU(to.pid)-api, processCPU(backends...)-pg
 	close(stop)
 	other.Wait()
 	all := slices.Concat(took...)
