@@ -32,7 +32,7 @@ func (g *keyGate) Authorize(_ context.Context, req access.Request) (access.Grant
 		}
 		return grant, nil
 	}
-	verified, _, err := g.verifier.Inspect(req.Token, time.Now())
+	verified, err := g.verifier.Inspect(req.Token, time.Now(), nil)
 	grant := access.Grant{Grant: verified, PlaybackKey: k}
 	if err != nil {
 		return grant, err

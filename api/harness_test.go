@@ -73,7 +73,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	cfg := Config{
 		BaseURL: "https://video.example.com", APIKey: apiKey,
 		CORSOrigins: []string{testOrigin, "http://127.0.0.1:*"},
-		Gate:        fakeGate{&token.Verifier{Secret: tokens}}, Admin: noAdmin{}, Environment: "production", Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Tracks: r.tracks, Publications: r.pubs, Objects: r.store,
+		Gate:        fakeGate{&token.Verifier{Secret: tokens, Memo: token.NewMemo(1000)}}, Admin: noAdmin{}, Environment: "production", Keys: r.keys, Audit: r.audit, Jobs: r.jobs, Webhooks: &fakeWebhooks{}, Assets: r.assets, Tracks: r.tracks, Publications: r.pubs, Objects: r.store,
 		KeysPerToken: 1000, KeysPerClient: 1000, EventStreams: 100,
 		Registry: r.reg, Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -112,7 +112,7 @@ func (f fakeGate) Authorize(_ context.Context, req access.Request) (access.Grant
 	if req.Token == "" {
 		return access.Grant{}, access.ErrTokenRequired
 	}
-	verified, _, err := f.verifier.Inspect(req.Token, time.Now())
+	verified, err := f.verifier.Inspect(req.Token, time.Now(), nil)
 	grant := access.Grant{Grant: verified, Hash: req.PathID}
 	switch {
 	case err != nil:

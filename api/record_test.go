@@ -44,7 +44,7 @@ func TestKeyRoutesAreOnRecord(t *testing.T) {
 	}
 	expired := rig.mint(token.Claims{Hash: hashA, ExpiresAt: time.Now().Add(-time.Minute)})
 	idOf := func(tok string) string {
-		refused, _, _ := (&token.Verifier{Secret: rig.tokens}).Inspect(tok, time.Now())
+		refused, _ := (&token.Verifier{Secret: rig.tokens}).Inspect(tok, time.Now(), nil)
 		return refused.ID
 	}
 	other := on(keyPath, "", "token_mismatch")

@@ -16,10 +16,10 @@ type Memo struct {
 	most int // per half
 
 	mu       sync.Mutex
-	now, old map[[sha256.Size]byte]remembered // old is the half before; what is asked for again moves over
+	now, old map[[sha256.Size]byte]*remembered // old is the half before; what is asked for again moves over
 }
 
-// remembered is a token that passed up to CheckClaims.
+// remembered is a token that passed up to CheckClaims. Nobody changes it.
 type remembered struct {
 	opened opened
 	key    *Key // nil: by no key with a kid
@@ -28,10 +28,10 @@ type remembered struct {
 
 // NewMemo remembers up to 2*most tokens, some 500 bytes each.
 func NewMemo(most int) *Memo {
-	return &Memo{most: most, now: map[[sha256.Size]byte]remembered{}}
+	return &Memo{most: most, now: map[[sha256.Size]byte]*remembered{}}
 }
 
-func (m *Memo) get(sum [sha256.Size]byte) (remembered, bool) {
+func (m *Memo) get(sum [sha256.Size]byte) (*remembered, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.now[sum]
@@ -43,15 +43,15 @@ func (m *Memo) get(sum [sha256.Size]byte) (remembered, bool) {
 	return r, ok
 }
 
-func (m *Memo) keep(sum [sha256.Size]byte, r remembered) {
+func (m *Memo) keep(sum [sha256.Size]byte, r *remembered) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.put(sum, r)
 }
 
-func (m *Memo) put(sum [sha256.Size]byte, r remembered) {
+func (m *Memo) put(sum [sha256.Size]byte, r *remembered) {
 	if len(m.now) >= m.most {
-		m.now, m.old = map[[sha256.Size]byte]remembered{}, m.now
+		m.now, m.old = map[[sha256.Size]byte]*remembered{}, m.now
 	}
 	m.now[sum] = r
 }
@@ -73,7 +73,7 @@ func (v *Verifier) read(tok string) (o opened, claims Claims, failed string) {
 		return o, Claims{}, CheckClaims
 	}
 	if o.members = nil; v.Memo != nil {
-		v.Memo.keep(sum, remembered{o, o.key, claims.clone()})
+		v.Memo.keep(sum, &remembered{o, o.key, claims.clone()})
 	}
 	return o, claims, ""
 }

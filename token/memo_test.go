@@ -74,12 +74,18 @@ func memoKey(t *testing.T, b byte, rules Rules) *Key {
 	return k
 }
 
+// inspect is Inspect with a list of what it told.
+func inspect(v *Verifier, tok string, now time.Time) (g Grant, checks []Check, err error) {
+	g, err = v.Inspect(tok, now, func(c Check) { checks = append(checks, c) })
+	return g, checks, err
+}
+
 // same holds the two against each other, twice: fresh and remembered.
 func (r *memoRig) same(t *testing.T, what, tok string, now time.Time) error {
 	t.Helper()
-	want, wantChecks, wantErr := r.without.Inspect(tok, now)
+	want, wantChecks, wantErr := inspect(r.without, tok, now)
 	for range 2 {
-		got, checks, err := r.with.Inspect(tok, now)
+		got, checks, err := inspect(r.with, tok, now)
 		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }), cmp.Comparer(func(a, b Claims) bool { return cmp.Equal(a.wire(), b.wire()) })); diff != "" {
 			t.Errorf("%s: %s", what, diff)
 		}
@@ -146,7 +152,7 @@ func TestRememberedClaimsAreNobodysToChange(t *testing.T) {
 func TestMemoIsBounded(t *testing.T) {
 	m := NewMemo(10)
 	for i := range 1000 {
-		m.keep([32]byte{byte(i), byte(i >> 8)}, remembered{opened: opened{id: strconv.Itoa(i)}})
+		m.keep([32]byte{byte(i), byte(i >> 8)}, &remembered{opened: opened{id: strconv.Itoa(i)}})
 		if r, ok := m.get([32]byte{0, 0}); i == 0 && (!ok || r.opened.id != "0") {
 			t.Error("not kept")
 		}

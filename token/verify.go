@@ -67,30 +67,28 @@ type Verifier struct {
 // Error, never the claims of a refused token. What the grant opens is asked
 // afterwards: Claims.Title, Claims.Allows.
 func (v *Verifier) Verify(tok string, now time.Time) (Grant, error) {
-	grant, err := v.run(tok, now, func(string, error) {})
+	grant, err := v.Inspect(tok, now, nil)
 	if err != nil {
 		return Grant{}, err
 	}
 	return grant, nil
 }
 
-// Inspect is Verify that also tells each check. The grant has the claims once
-// the signature and their types are good, of a refused token too.
-func (v *Verifier) Inspect(tok string, now time.Time) (Grant, []Check, error) {
-	checks := make([]Check, 0, 10)
-	grant, err := v.run(tok, now, func(name string, err error) { checks = append(checks, Check{name, err}) })
-	return grant, checks, err
-}
-
-// run verifies. tell hears of each check as it is made.
-func (v *Verifier) run(tok string, now time.Time, tell func(string, error)) (Grant, error) {
+// Inspect is Verify that also tells each check as it is made; tell may be nil.
+// The grant has the claims once the signature and their types are good, of a
+// refused token too.
+func (v *Verifier) Inspect(tok string, now time.Time, tell func(Check)) (Grant, error) {
+	made := func(name string, err error) error {
+		if tell != nil {
+			tell(Check{name, err})
+		}
+		return err
+	}
 	test := func(name string, good bool, code string) error {
 		if good {
-			tell(name, nil)
-			return nil
+			return made(name, nil)
 		}
-		tell(name, Error{code})
-		return Error{code}
+		return made(name, Error{code})
 	}
 	if err := test(CheckSize, len(tok) <= MaxSize, CodeTooLarge); err != nil {
 		return Grant{}, err
@@ -105,8 +103,7 @@ func (v *Verifier) run(tok string, now time.Time, tell func(string, error)) (Gra
 		return Grant{}, err
 	}
 	grant := Grant{Claims: claims, Form: s.form, KeyID: s.keyID, Record: s.rules.Record, ID: s.id}
-	err := claims.checkTimes(now)
-	tell(CheckTimes, err)
+	err := made(CheckTimes, claims.checkTimes(now))
 	if err != nil || s.form == FormS { // a session's token has passed the rest
 		return grant, err
 	}

@@ -28,76 +28,71 @@ var Checks = []string{
 	CheckRevocation, CheckSubject, CheckEnvironment, CheckPlaybackKey, CheckAudience, CheckIP, CheckReferer,
 }
 
-// run authorizes. tell hears of each check as it is made.
-func (g *Gate) run(ctx context.Context, req Request, tell func(string, error)) (grant Grant, err error) {
+// run authorizes. tell hears of each check as it is made; it may be nil.
+func (g *Gate) run(ctx context.Context, req Request, tell func(token.Check)) (grant Grant, err error) {
+	made := func(name string, err error) error {
+		if tell != nil {
+			tell(token.Check{Name: name, Err: err})
+		}
+		return err
+	}
 	now := g.now()
-	err = g.view.fresh(now)
-	if tell(CheckView, err); err != nil {
+	if err := made(CheckView, g.view.fresh(now)); err != nil {
 		return Grant{}, err
 	}
 	if req.Token == "" {
-		return g.anonymous(ctx, req, now, tell)
+		return g.anonymous(ctx, req, now, made)
 	}
 	if req.Carrier == CarrierPath && len(req.Token) > token.MaxPathSize {
-		err = token.Error{Code: token.CodeTooLarge}
-		tell(token.CheckSize, err)
-		return Grant{}, err
+		return Grant{}, made(token.CheckSize, token.Error{Code: token.CodeTooLarge})
 	}
-	verified, checks, err := g.verifier.Inspect(req.Token, now)
-	for _, c := range checks {
-		tell(c.Name, c.Err)
-	}
-	grant.Grant = verified
+	grant.Grant, err = g.verifier.Inspect(req.Token, now, tell)
 	if err != nil {
 		return grant, err
 	}
-	for _, step := range []struct {
-		name string
-		f    func() error
-	}{
-		{CheckRevocation, func() error { return g.checkRevoked(grant.Grant, now) }},
-		{CheckSubject, func() error { return g.checkSubject(ctx, req, &grant) }},
-		{CheckEnvironment, func() error { return g.checkEnvironment(grant) }},
-		{CheckPlaybackKey, func() error { return g.checkPlaybackKey(grant, now) }},
-		{CheckAudience, func() error { return checkAudience(grant, req.Scope) }},
-		{CheckIP, func() error { return checkIP(grant, req) }},
-		{CheckReferer, func() error { return checkReferer(grant, req) }},
-	} {
-		err := step.f()
-		if tell(step.name, err); err != nil {
-			return grant, err
-		}
+	if err := made(CheckRevocation, g.checkRevoked(&grant.Grant, now)); err != nil {
+		return grant, err
 	}
-	return grant, nil
+	if err := made(CheckSubject, g.checkSubject(ctx, req, &grant)); err != nil {
+		return grant, err
+	}
+	if err := made(CheckEnvironment, g.checkEnvironment(&grant)); err != nil {
+		return grant, err
+	}
+	if err := made(CheckPlaybackKey, g.checkPlaybackKey(&grant, now)); err != nil {
+		return grant, err
+	}
+	if err := made(CheckAudience, checkAudience(&grant, req.Scope)); err != nil {
+		return grant, err
+	}
+	if err := made(CheckIP, checkIP(&grant, req)); err != nil {
+		return grant, err
+	}
+	return grant, made(CheckReferer, checkReferer(&grant, req))
 }
 
 // anonymous serves a public playback key. One that is private and one that
 // does not exist are told apart by nobody.
-func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, tell func(string, error)) (Grant, error) {
+func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, made func(string, error) error) (Grant, error) {
 	named, err := g.view.titles.get(ctx, req.PathID)
 	k := named.key
 	if err == nil && (k == nil || k.Private) {
 		err = ErrTokenRequired
 	}
 	if err != nil {
-		tell(CheckSubject, err)
-		return Grant{}, err
+		return Grant{}, made(CheckSubject, err)
 	}
 	grant := Grant{Anonymous: true, Hash: k.Hash, PlaybackKey: k}
-	for _, step := range []struct {
-		name string
-		err  error
-	}{
-		{CheckPlaybackKey, g.checkPublic(k, now)},
-		{CheckAudience, checkAudience(grant, req.Scope)},
-		{CheckIP, checkIP(grant, req)},
-		{CheckReferer, checkReferer(grant, req)},
-	} {
-		if tell(step.name, step.err); step.err != nil {
-			return grant, step.err
-		}
+	if err := made(CheckPlaybackKey, g.checkPublic(k, now)); err != nil {
+		return grant, err
 	}
-	return grant, nil
+	if err := made(CheckAudience, checkAudience(&grant, req.Scope)); err != nil {
+		return grant, err
+	}
+	if err := made(CheckIP, checkIP(&grant, req)); err != nil {
+		return grant, err
+	}
+	return grant, made(CheckReferer, checkReferer(&grant, req))
 }
 
 // checkPublic is checkPlaybackKey for a request without a token, which counts as
@@ -114,7 +109,7 @@ func (g *Gate) checkPublic(k *PlaybackKey, now time.Time) error {
 
 // issued is when a token was issued. One that does not say may have been issued
 // as early as its signing key allows.
-func (g *Gate) issued(t token.Grant) time.Time {
+func (g *Gate) issued(t *token.Grant) time.Time {
 	if !t.IssuedAt.IsZero() {
 		return t.IssuedAt
 	}
@@ -128,7 +123,7 @@ func (g *Gate) issued(t token.Grant) time.Time {
 // checkRevoked looks whether the token, or what it came from, is believed no
 // more. A session outlives its signing key in memory alone: here it ends, also
 // when another record's key has the kid now.
-func (g *Gate) checkRevoked(t token.Grant, now time.Time) error {
+func (g *Gate) checkRevoked(t *token.Grant, now time.Time) error {
 	signers := []string{SharedKey}
 	if t.KeyID != "" {
 		s, ok := g.view.signer(t.KeyID)
@@ -161,7 +156,7 @@ func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) erro
 		if err := g.subjectOfHash(ctx, req.PathID, title, grant); err != nil || own {
 			return err
 		}
-		return g.notPrivate(ctx, *grant)
+		return g.notPrivate(ctx, grant)
 	}
 	return g.subjectOfPlaybackKey(ctx, req.PathID, title, grant)
 }
@@ -189,7 +184,7 @@ func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Gra
 
 // notPrivate refuses a private title by its hash to a token that is for none of
 // its playback keys, as if it were for another title.
-func (g *Gate) notPrivate(ctx context.Context, grant Grant) error {
+func (g *Gate) notPrivate(ctx context.Context, grant *Grant) error {
 	if grant.PlaybackKey != nil {
 		return nil
 	}
@@ -228,7 +223,7 @@ func (g *Gate) subjectOfPlaybackKey(ctx context.Context, id, title string, grant
 
 // checkEnvironment holds the title's environment against the signing key's and
 // the claim.
-func (g *Gate) checkEnvironment(grant Grant) error {
+func (g *Gate) checkEnvironment(grant *Grant) error {
 	env := g.environment
 	if grant.PlaybackKey != nil {
 		env = grant.PlaybackKey.Environment
@@ -240,7 +235,7 @@ func (g *Gate) checkEnvironment(grant Grant) error {
 	return nil
 }
 
-func (g *Gate) checkPlaybackKey(grant Grant, now time.Time) error {
+func (g *Gate) checkPlaybackKey(grant *Grant, now time.Time) error {
 	k := grant.PlaybackKey
 	if k == nil {
 		return nil
@@ -251,13 +246,13 @@ func (g *Gate) checkPlaybackKey(grant Grant, now time.Time) error {
 	if k.MaxTTL > 0 && grant.ExpiresAt.Sub(now) > k.MaxTTL {
 		return token.Error{Code: token.CodeTTLExceeded}
 	}
-	if g.view.revoked.names(RevokePlaybackKey, g.issued(grant.Grant), now, k.ID) {
+	if g.view.revoked.names(RevokePlaybackKey, g.issued(&grant.Grant), now, k.ID) {
 		return token.Error{Code: token.CodeRevoked}
 	}
 	return nil
 }
 
-func checkAudience(grant Grant, scope byte) error {
+func checkAudience(grant *Grant, scope byte) error {
 	if scope == 0 {
 		return nil // inspection without a scope
 	}
@@ -268,7 +263,7 @@ func checkAudience(grant Grant, scope byte) error {
 	return nil
 }
 
-func checkIP(grant Grant, req Request) error {
+func checkIP(grant *Grant, req Request) error {
 	if grant.PlaybackKey != nil {
 		if err := matchIP(grant.PlaybackKey.IPs, req.Client); err != nil {
 			return err
@@ -277,7 +272,7 @@ func checkIP(grant Grant, req Request) error {
 	return matchIP(grant.IP, req.Client)
 }
 
-func checkReferer(grant Grant, req Request) error {
+func checkReferer(grant *Grant, req Request) error {
 	allowNone := false
 	if k := grant.PlaybackKey; k != nil {
 		allowNone = k.AllowNoReferer

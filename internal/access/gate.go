@@ -108,7 +108,7 @@ func (g *Gate) Refresh(ctx context.Context) error { return g.view.refresh(ctx) }
 // for a playback key that a good token names and that does not exist, or wraps
 // ErrUnavailable.
 func (g *Gate) Authorize(ctx context.Context, req Request) (Grant, error) {
-	grant, err := g.run(ctx, req, func(string, error) {})
+	grant, err := g.run(ctx, req, nil)
 	if err == nil && grant.JTI != "" && grant.KeyID == OwnKey {
 		g.used.note(grant.JTI, g.now())
 	}
@@ -119,7 +119,7 @@ func (g *Gate) Authorize(ctx context.Context, req Request) (Grant, error) {
 // PathID it is about what the token says of itself.
 func (g *Gate) Inspect(ctx context.Context, req Request) (Grant, []token.Check, error) {
 	var checks []token.Check
-	grant, err := g.run(ctx, req, func(name string, err error) { checks = append(checks, token.Check{Name: name, Err: err}) })
+	grant, err := g.run(ctx, req, func(c token.Check) { checks = append(checks, c) })
 	return grant, checks, err
 }
 
@@ -127,7 +127,7 @@ func (g *Gate) Inspect(ctx context.Context, req Request) (Grant, []token.Check, 
 // id; whatever else looks like a token is refused, so that none is stored.
 func (g *Gate) Revoke(ctx context.Context, r Revocation, by Actor) (Revocation, error) {
 	if pasted := trimToken(r.Value); r.Kind == RevokeToken && looksLikeToken(pasted) {
-		t, _, _ := g.verifier.Inspect(pasted, g.now()) // one that has expired, or is not yet valid, has an id too
+		t, _ := g.verifier.Inspect(pasted, g.now(), nil) // one that has expired, or is not yet valid, has an id too
 		switch {
 		case t.JTI != "" && t.KeyID == OwnKey:
 			r.Value = t.JTI

@@ -184,7 +184,7 @@ func (v *revoked) names(kind string, issued, now time.Time, values ...string) bo
 
 // token is the refusal of a token that is revoked by itself, its session, user,
 // tag or signing key, or by its time.
-func (v *revoked) token(g token.Grant, signers []string, issued, now time.Time) error {
+func (v *revoked) token(g *token.Grant, signers []string, issued, now time.Time) error {
 	if v.names(RevokeToken, issued, now, g.JTI, g.ID) ||
 		v.names(RevokeSession, issued, now, g.SID) ||
 		v.names(RevokeUser, issued, now, g.UID) ||
