@@ -98,7 +98,7 @@ func apiScope(r *http.Request) (resource, scope string) {
 // actor is who sent the request, for the audit.
 func actor(r *http.Request) access.Actor {
 	x := exchangeOf(r)
-	return access.Actor{Name: x.caller.ID, Details: map[string]any{"request_id": x.id, "client": x.client.String()}}
+	return access.Actor{Name: x.caller.ID, Details: map[string]any{"request_id": x.id, "client": x.from}}
 }
 
 // adminError turns an error of Admin into an answer. taken is the code when an

@@ -246,6 +246,7 @@ type route struct {
 	path    string        // a pattern of http.ServeMux
 	limit   int64         // bytes of the request's body; 0: no body is read
 	timeout time.Duration // until the answer is written; 0: the handler sets deadlines as it goes
+	quick   bool          // instead of a timeout: whatever the handler waits for has one, all of them together less than serverTimeout
 	auth    auth
 	cors    bool // pages of CORSOrigins may read it
 	cookies bool // with their cookies, too
@@ -258,7 +259,7 @@ const adminBody = 64 << 10 // bytes of a request to administer
 
 func (s *server) routes() []route {
 	return []route{
-		{method: "GET", path: keyPath, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.getKey},
+		{method: "GET", path: keyPath, quick: true, auth: authToken, cors: true, secret: true, handle: s.getKey},
 		{method: "POST", path: licencePath, limit: 4 << 10, timeout: 5 * time.Second, auth: authToken, cors: true, secret: true, handle: s.postLicence},
 		{method: "GET", path: "/api/jobs", timeout: 10 * time.Second, auth: authAPIKey, handle: s.listJobs},
 		{method: "POST", path: "/api/jobs", limit: 64 << 10, timeout: 15 * time.Second, auth: authAPIKey, handle: s.postJob},
@@ -300,8 +301,8 @@ func (s *server) routes() []route {
 		{method: "GET", path: deliveryPath, cors: true, cookies: true, refuse: refuseUnauthorized, handle: s.getDelivery},
 		{method: "GET", path: deliveryTokenPath, cors: true, cookies: true, refuse: refuseUnauthorized, handle: s.getDelivery},
 		{method: "GET", path: legacyMasterPath, cors: true, cookies: true, refuse: refuseUnauthorized, handle: s.getLegacyMaster},
-		{method: "GET", path: deliveredKeyPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.getDeliveredKey},
-		{method: "GET", path: deliveredKeyTokenPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.getDeliveredKey},
+		{method: "GET", path: deliveredKeyPath, quick: true, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.getDeliveredKey},
+		{method: "GET", path: deliveredKeyTokenPath, quick: true, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.getDeliveredKey},
 		{method: "POST", path: deliveredLicencePath, limit: 4 << 10, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.postDeliveredLicence},
 		{method: "POST", path: deliveredLicenceTokenPath, limit: 4 << 10, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.postDeliveredLicence},
 		{method: "POST", path: sessionPath, timeout: 5 * time.Second, cors: true, cookies: true, secret: true, refuse: refuseUnauthorized, handle: s.postSession},

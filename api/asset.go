@@ -27,7 +27,7 @@ type Caller struct {
 
 func callerOf(r *http.Request) Caller {
 	x := exchangeOf(r)
-	return Caller{Actor: x.caller.ID, RequestID: x.id, Client: x.client.String()}
+	return Caller{Actor: x.caller.ID, RequestID: x.id, Client: x.from}
 }
 
 // Deletion is what the deletion of an asset has done.

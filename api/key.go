@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,11 +16,19 @@ import (
 // secretHeaders are on every answer of a key route: nobody may keep it, guess
 // its type, learn its address from a Referer, or be kept from reading it by
 // cross-origin isolation.
-func secretHeaders(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+func secretHeaders(h http.Header) { maps.Copy(h, ofSecrets) }
+
+var ofSecrets = http.Header{
+	"Cache-Control":                {"no-store"},
+	"X-Content-Type-Options":       {"nosniff"},
+	"Referrer-Policy":              {"no-referrer"},
+	"Cross-Origin-Resource-Policy": {"cross-origin"},
+}
+
+// ofKeys are the headers of the key itself.
+var ofKeys = http.Header{
+	"Content-Type":   {"application/octet-stream"},
+	"Content-Length": {strconv.Itoa(cenc.KeySize)},
 }
 
 // getKey gives the 16 bytes of a content key: the one that ?kid= names, or the
@@ -45,8 +54,7 @@ func (s *server) giveKey(w http.ResponseWriter, r *http.Request, hash string) er
 	if err := s.handOut(r, key); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Length", strconv.Itoa(cenc.KeySize))
+	maps.Copy(w.Header(), ofKeys)
 	content := key.Content.Bytes()
 	_, _ = w.Write(content)
 	clear(content)
@@ -111,18 +119,16 @@ func (s *server) limitKeys(r *http.Request) error { return s.limit(r, "") }
 // limit counts a request of a kind: those of one kind leave the others alone.
 func (s *server) limit(r *http.Request, kind string) error {
 	x := exchangeOf(r)
-	type limit struct {
-		key       string
-		perMinute int
+	err := s.limitOne(r, kind+"client:"+limitKey(x.client), s.KeysPerClient)
+	if err == nil && !x.grant.Anonymous { // viewers of a public playback key have nothing in common
+		err = s.limitOne(r, kind+limitSubject(x.grant), s.KeysPerToken)
 	}
-	limits := []limit{{kind + "client:" + limitKey(x.client), s.KeysPerClient}}
-	if !x.grant.Anonymous { // viewers of a public playback key have nothing in common
-		limits = append(limits, limit{kind + limitSubject(x.grant), s.KeysPerToken})
-	}
-	for _, l := range limits {
-		if ok, after := s.limiter.allow(r.Context(), l.key, l.perMinute); !ok {
-			return rateLimited(after)
-		}
+	return err
+}
+
+func (s *server) limitOne(r *http.Request, key string, perMinute int) error {
+	if ok, after := s.limiter.allow(r.Context(), key, perMinute); !ok {
+		return rateLimited(after)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ type exchange struct {
 	http.ResponseWriter
 	id      string
 	client  netip.Addr
+	from    string // client as text
 	pattern string // of the route; noPattern: none fits
 	hash    string // of the asset, once it is well-formed
 	code    string // of the problem
@@ -83,6 +84,7 @@ func (s *server) observe(next http.Handler) http.Handler {
 			client:         clientAddr(peer, r.Header.Values("X-Forwarded-For"), s.TrustedProxies),
 			pattern:        noPattern,
 		}
+		x.from = x.client.String()
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		w.Header().Set("X-Request-Id", x.id)
 		defer func() {
@@ -136,7 +138,7 @@ func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 		level = slog.LevelDebug
 	}
 	attrs := append(make([]slog.Attr, 0, 11),
-		slog.String("request_id", x.id), slog.String("client", x.client.String()),
+		slog.String("request_id", x.id), slog.String("client", x.from),
 		slog.String("method", method), slog.String("pattern", x.pattern),
 		slog.Int("status", x.status), slog.Int64("bytes", x.bytes),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
@@ -153,7 +155,12 @@ func (s *server) record(r *http.Request, x *exchange, took time.Duration) {
 	if x.cause != nil {
 		attrs = append(attrs, slog.String("error", x.cause.Error()))
 	}
-	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, "http request", attrs...)
+	// By the handler, for the logger would look up where in the source it was called.
+	if ctx, h := context.WithoutCancel(r.Context()), s.Log.Handler(); h.Enabled(ctx, level) {
+		line := slog.NewRecord(time.Now(), level, "http request", 0)
+		line.AddAttrs(attrs...)
+		_ = h.Handle(ctx, line)
+	}
 }
 
 // dispatch serves the routes of one path: headers, method, deadlines,
@@ -220,7 +227,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, rt route) error {
 	case rt.limit > 0:
 		_ = conn.SetReadDeadline(time.Now().Add(rt.timeout))
 		r.Body = http.MaxBytesReader(w, r.Body, rt.limit)
-	case r.ContentLength == 0 && (rt.timeout == 0 || rt.timeout >= serverTimeout):
+	case r.ContentLength == 0 && !rt.quick && (rt.timeout == 0 || rt.timeout >= serverTimeout):
 		// Nothing is left to read. The server's ReadTimeout would cancel the
 		// context of an answer that takes longer.
 		_ = conn.SetReadDeadline(time.Time{})

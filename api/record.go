@@ -19,7 +19,7 @@ func onRecord(r *http.Request) audit.Access {
 	x := exchangeOf(r)
 	g := x.grant
 	return audit.Access{
-		Hash: x.hash, Route: x.pattern, Client: x.client.String(),
+		Hash: x.hash, Route: x.pattern, Client: x.from,
 		Token: g.ID, JTI: g.JTI, SID: g.SID, UID: g.UID, Tag: g.Tag, Subject: g.Title(),
 	}
 }
