@@ -33,6 +33,7 @@ const (
 type metrics struct {
 	issues      *prometheus.CounterVec // outcome
 	unwraps     *prometheus.CounterVec // outcome
+	unwrapsOK   prometheus.Counter     // the one of unwraps
 	unavailable *prometheus.CounterVec // operation
 	wraps       *prometheus.GaugeVec   // kek_version
 	revoked     prometheus.Counter
@@ -85,6 +86,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, o := range []string{outcomeOK, outcomeIntegrity, outcomeMissing, outcomeAway} {
 		m.unwraps.WithLabelValues(o)
 	}
+	m.unwrapsOK = m.unwraps.WithLabelValues(outcomeOK)
 	for _, o := range []string{opOpen, opIssue, opServed, opGet, opActivate, opShred, opRewrap, opRetire} {
 		m.unavailable.WithLabelValues(o)
 	}
@@ -109,13 +111,16 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
 }
 
 func (m *metrics) unwrapped(err error) {
-	outcome := outcomeOK
+	var outcome string
 	switch {
+	case err == nil:
+		m.unwrapsOK.Inc()
+		return
 	case errors.Is(err, ErrKEKMissing):
 		outcome = outcomeMissing
 	case errors.Is(err, ErrUnavailable):
 		outcome = outcomeAway
-	case err != nil:
+	default:
 		outcome = outcomeIntegrity
 	}
 	m.unwraps.WithLabelValues(outcome).Inc()
