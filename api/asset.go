@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // Assets shows assets, changes their policy and takes them off. An asset of
@@ -43,7 +45,7 @@ type Deletion struct {
 // deleteMedia takes an asset off. When nothing of it is left, the answer is 204.
 func (s *server) deleteMedia(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return assetNotFound()
 	}
 	d, err := s.Assets.Delete(r.Context(), hash, callerOf(r))

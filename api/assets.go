@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // Asset is a title as its owner sees it. Generation is 0 while nothing of it
@@ -80,7 +82,7 @@ func (s *server) assetError(r *http.Request, err error) error {
 // getAsset shows an asset, published or not.
 func (s *server) getAsset(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return assetNotFound()
 	}
 	a, err := s.Assets.Get(r.Context(), hash)
@@ -94,7 +96,7 @@ func (s *server) getAsset(w http.ResponseWriter, r *http.Request) error {
 // next request, or after entryCacheTTL.
 func (s *server) patchAsset(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return assetNotFound()
 	}
 	body, err := readJSON(r)
@@ -201,7 +203,7 @@ func parseAssetCursor(s string) (*AssetPosition, error) {
 	version, rest, _ := strings.Cut(string(raw), " ")
 	micros, hash, _ := strings.Cut(rest, " ")
 	n, numErr := strconv.ParseInt(micros, 10, 64)
-	if err != nil || numErr != nil || version != "1" || n < 0 || n > maxMicros || !isHash(hash) {
+	if err != nil || numErr != nil || version != "1" || n < 0 || n > maxMicros || !cenc.IsHash(hash) {
 		return nil, invalidRequest("cursor: want next_cursor of the page before, as it was")
 	}
 	return &AssetPosition{time.UnixMicro(n).UTC(), hash}, nil

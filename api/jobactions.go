@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"net/url"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // cancelJob ends a job. Asking again gives the same document, as 200.
@@ -38,7 +40,7 @@ func (s *server) retryJob(w http.ResponseWriter, r *http.Request) error {
 // repackage queues a job that packages an asset again, under new content keys.
 func (s *server) repackage(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
 	}
 	job, err := s.Jobs.Repackage(r.Context(), hash, callerOf(r))

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // The words of the wire, as openapi.yaml has them.
@@ -81,7 +83,7 @@ func parseJobFilter(rawQuery string) (JobFilter, error) {
 		case "type":
 			f.Types, err = words(name, values, jobTypes)
 		case "hash":
-			if f.Hash = values[0]; !isHash(f.Hash) {
+			if f.Hash = values[0]; !cenc.IsHash(f.Hash) {
 				err = invalidRequest("hash: want 64 lower-case hex digits")
 			}
 		case "limit":

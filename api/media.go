@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/token"
 )
 
@@ -54,7 +55,7 @@ const maxName = 512 // bytes
 // its prefix.
 func (s *server) getMedia(w http.ResponseWriter, r *http.Request) error {
 	hash, path := r.PathValue("hash"), r.PathValue("path")
-	if !isHash(hash) || len(path) > maxName || !namePattern.MatchString(path) {
+	if !cenc.IsHash(hash) || len(path) > maxName || !namePattern.MatchString(path) {
 		return notFound()
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 const (
@@ -20,7 +22,7 @@ var (
 // listParts shows what belongs to an asset beside its film.
 func (s *server) listParts(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return problem(http.StatusNotFound, "asset_not_found", "there is no such asset")
 	}
 	parts, err := s.Assets.Parts(r.Context(), hash)
@@ -35,7 +37,7 @@ func (s *server) listParts(w http.ResponseWriter, r *http.Request) error {
 func (s *server) retryPart(w http.ResponseWriter, r *http.Request) error {
 	hash, kind, name := r.PathValue("hash"), r.PathValue("kind"), r.URL.Query().Get("name")
 	unknown := problem(http.StatusNotFound, "part_not_found", "nobody asked for such a part of this asset")
-	if !isHash(hash) || !partKindPattern.MatchString(kind) || !partNamePattern.MatchString(name) {
+	if !cenc.IsHash(hash) || !partKindPattern.MatchString(kind) || !partNamePattern.MatchString(name) {
 		return unknown
 	}
 	job, err := s.Jobs.RetryPart(r.Context(), hash, kind, name, callerOf(r))

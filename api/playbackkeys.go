@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sealcast/sealcast/internal/access"
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 const unknownPlaybackKey = "playback_key_not_found"
@@ -168,7 +169,7 @@ func (s *server) listPlaybackKeys(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	if hash, given := values["hash"]; given && !isHash(hash) {
+	if hash, given := values["hash"]; given && !cenc.IsHash(hash) {
 		return invalidRequest("hash: want 64 lower-case hex digits")
 	}
 	f := access.PlaybackFilter{Hash: values["hash"], After: after, Limit: limit + 1}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/internal/texttrack"
 )
 
@@ -130,7 +131,7 @@ type wireTrack struct {
 // listTracks shows the text tracks of a published title.
 func (s *server) listTracks(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return notPublished()
 	}
 	entry, err := s.freshEntry(r, hash)
@@ -166,7 +167,7 @@ func (s *server) freshEntry(r *http.Request, hash string) (Entry, error) {
 // names one in the source bucket. It is made by a worker: 202 and the job.
 func (s *server) putTrack(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return notPublished()
 	}
 	track, err := trackOf(r)
@@ -275,7 +276,7 @@ func (s *server) deleteTrack(w http.ResponseWriter, r *http.Request) error {
 	hash := r.PathValue("hash")
 	unknown := problem(http.StatusNotFound, "track_not_found", "there is no such text track")
 	track, err := texttrack.ParseID(r.PathValue("lang"))
-	if err != nil || !isHash(hash) {
+	if err != nil || !cenc.IsHash(hash) {
 		return unknown
 	}
 	err = s.Tracks.DeleteTrack(r.Context(), hash, track.ID(), callerOf(r))

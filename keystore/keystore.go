@@ -96,12 +96,9 @@ var (
 	trackPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 )
 
-// isHash reports whether s has the form of an asset's hash.
-func isHash(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
-
 func (r Request) validate() error {
 	var faults []error
-	if !isHash(r.Hash) {
+	if !cenc.IsHash(r.Hash) {
 		faults = append(faults, errors.New("hash: want 64 lower-case hex digits"))
 	}
 	if !jobPattern.MatchString(r.JobID) {

@@ -171,7 +171,7 @@ func countWraps(ctx context.Context, tx pgx.Tx, version int, n int64) (int64, er
 // Served implements Store. While Listen runs, a row may have been read up to a
 // second before.
 func (p *Postgres) Served(ctx context.Context, hash string, kid *cenc.KID) (Key, error) {
-	if !isHash(hash) {
+	if !cenc.IsHash(hash) {
 		return Key{}, fmt.Errorf("%s: %w", opReadServed, ErrNotFound)
 	}
 	id, now := idOf(hash, kid), time.Now()

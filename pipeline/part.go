@@ -84,7 +84,7 @@ func (r *Runner) MakePart(ctx context.Context, req PartRequest) (*MadePart, erro
 	if err := req.Part.Validate(); err != nil {
 		return nil, err
 	}
-	if !hashPattern.MatchString(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
+	if !cenc.IsHash(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
 		return nil, permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
 	}
 	return attempted(ctx, r, Request{

@@ -89,10 +89,7 @@ func New(cfg Config) (*Runner, error) {
 	return &Runner{cfg: cfg, box: box, metrics: newMetrics(cfg.Registry), budget: encodeBudget, oom: oomCounters()}, nil
 }
 
-var (
-	hashPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	prefixPattern = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$`)
-)
+var prefixPattern = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$`)
 
 // attempt is one run.
 type attempt struct {
@@ -203,7 +200,7 @@ func checkRequest(req Request) error {
 	if err := req.Options.Validate(); err != nil {
 		return err
 	}
-	if !hashPattern.MatchString(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
+	if !cenc.IsHash(req.Hash) || !prefixPattern.MatchString(req.Prefix) {
 		return permanent(CodeOptionsInvalid, "the asset's hash or the attempt's prefix is malformed", nil)
 	}
 	for _, out := range req.Options.Outputs {

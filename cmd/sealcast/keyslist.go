@@ -6,11 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/keystore"
 )
 
@@ -68,11 +68,9 @@ printed: backups, write-ahead logs and players.`,
 	}
 }
 
-var assetHashRE = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
 func shredAsset(ctx context.Context, s *session, dryRun, yes bool) error {
 	switch {
-	case len(s.args) != 1 || !assetHashRE.MatchString(s.args[0]):
+	case len(s.args) != 1 || !cenc.IsHash(s.args[0]):
 		return usageError{"give the hash of one asset, 64 lower-case hex digits"}
 	case !dryRun && !yes:
 		return usageError{"this cannot be undone: look with -dry-run, then give -yes"}

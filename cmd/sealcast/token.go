@@ -5,17 +5,15 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/token"
 )
 
 // defaultTokenTTL is how long a minted token lives unless told otherwise.
 const defaultTokenTTL = 5 * time.Minute
-
-var hashRE = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func tokenCommand() *command {
 	return &command{
@@ -111,9 +109,9 @@ func (m minting) signed(s *session) (string, error) {
 // mintToken mints a token of form H that is valid for ttl from now.
 func mintToken(key tokenSecret, hash string, ttl time.Duration) (string, error) {
 	switch {
-	case !hashRE.MatchString(hash) && hashRE.MatchString(strings.ToLower(hash)):
+	case !cenc.IsHash(hash) && cenc.IsHash(strings.ToLower(hash)):
 		return "", usageError{"the hash must be in lower case"}
-	case !hashRE.MatchString(hash):
+	case !cenc.IsHash(hash):
 		return "", usageError{fmt.Sprintf("%q is no hash: want 64 hex digits, the SHA-256 of the source", hash)}
 	case ttl < time.Second:
 		return "", usageError{"-ttl must be at least 1s"}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/token"
 )
 
@@ -152,7 +153,7 @@ func (g *Gate) checkSubject(ctx context.Context, req Request, grant *Grant) erro
 			req.PathID = named.hash
 		}
 	}
-	if isHash(req.PathID) {
+	if cenc.IsHash(req.PathID) {
 		if err := g.subjectOfHash(ctx, req.PathID, title, grant); err != nil || own {
 			return err
 		}
@@ -166,7 +167,7 @@ func (g *Gate) subjectOfHash(ctx context.Context, hash, title string, grant *Gra
 	if title == hash || title == token.Wildcard {
 		return nil
 	}
-	if isHash(title) {
+	if cenc.IsHash(title) {
 		return errMismatch
 	}
 	named, err := g.view.titles.get(ctx, title)
@@ -198,7 +199,7 @@ func (g *Gate) notPrivate(ctx context.Context, grant *Grant) error {
 func (g *Gate) subjectOfPlaybackKey(ctx context.Context, id, title string, grant *Grant) error {
 	own := title == id || title == token.Wildcard
 	hash := title // of the asset that the token is for
-	if !own && !isHash(title) {
+	if !own && !cenc.IsHash(title) {
 		named, err := g.view.titles.get(ctx, title)
 		if err != nil {
 			return err

@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/token"
 )
 
@@ -60,13 +60,10 @@ var (
 	externalPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{3,128}$`) // an asset's external id, or a playback key
 )
 
-// isHash reports whether s has the form of an asset's hash.
-func isHash(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
-
 // IsPlaybackKeyID reports whether id can be one: 3 to 64 of A-Z a-z 0-9 _ -,
 // and not an asset's hash.
 func IsPlaybackKeyID(id string) bool {
-	return idPattern.MatchString(id) && !isHash(id)
+	return idPattern.MatchString(id) && !cenc.IsHash(id)
 }
 
 // newID makes an id of 22 characters that nobody guesses.
@@ -80,7 +77,7 @@ func (k *PlaybackKey) check() error {
 	switch {
 	case !IsPlaybackKeyID(k.ID):
 		return invalid("id", "want 3 to 64 of A-Z a-z 0-9 _ -, and not a hash")
-	case !isHash(k.Hash):
+	case !cenc.IsHash(k.Hash):
 		return invalid("hash", "want 64 lower-case hex digits")
 	case !slices.Contains(token.Environments, k.Environment):
 		return invalid("environment", "want development, staging or production")

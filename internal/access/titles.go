@@ -3,6 +3,8 @@ package access
 import (
 	"context"
 	"sync"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 const titlesMost = 50_000 // per half, some 200 bytes each
@@ -46,7 +48,7 @@ func (c *titleCache) forget(id string) {
 
 // get finds what a word names. It cannot be a hash.
 func (c *titleCache) get(ctx context.Context, id string) (title, error) {
-	if !externalPattern.MatchString(id) || isHash(id) {
+	if !externalPattern.MatchString(id) || cenc.IsHash(id) {
 		return title{}, nil
 	}
 	return c.find(ctx, id, c.store.title)
