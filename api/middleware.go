@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sealcast/sealcast/internal/access"
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 // exchange is what one request gathers for its log line and its metrics. It
@@ -184,7 +185,7 @@ func (s *server) dispatch(routes []route) http.Handler {
 		}
 		x := exchangeOf(r)
 		x.pattern, x.refuse, x.givesKeys = routes[0].path, routes[0].refuse, routes[0].secret && routes[0].path != sessionPath
-		if hash := r.PathValue("hash"); isHash(hash) {
+		if hash := r.PathValue("hash"); cenc.IsHash(hash) {
 			x.hash = hash
 		}
 		if routes[0].secret {
@@ -214,10 +215,27 @@ func (s *server) dispatch(routes []route) http.Handler {
 }
 
 func (s *server) serve(w http.ResponseWriter, r *http.Request, rt route) error {
-	conn := http.NewResponseController(w)
-	if rt.timeout > 0 {
-		ctx, cancel := context.WithTimeout(r.Context(), rt.timeout)
+	if !rt.quick {
+		var cancel context.CancelFunc
+		r, cancel = limitTime(w, r, rt)
 		defer cancel()
+	}
+	if err := s.authorize(r, rt.auth); err != nil {
+		return err
+	}
+	if rt.limit > 0 && r.ContentLength > rt.limit {
+		return &http.MaxBytesError{Limit: rt.limit} // before "100 Continue" asks for a body that is refused anyway
+	}
+	return rt.handle(w, r)
+}
+
+// limitTime sets the deadlines of a request. The one that it gives is for the
+// route's handler, and cancel for afterwards.
+func limitTime(w http.ResponseWriter, r *http.Request, rt route) (_ *http.Request, cancel context.CancelFunc) {
+	conn, cancel := http.NewResponseController(w), func() {}
+	if rt.timeout > 0 {
+		var ctx context.Context
+		ctx, cancel = context.WithTimeout(r.Context(), rt.timeout)
 		r = r.WithContext(ctx)
 		if rt.timeout+writeGrace > serverTimeout { // else the server's own is good enough
 			_ = conn.SetWriteDeadline(time.Now().Add(rt.timeout + writeGrace))
@@ -227,18 +245,12 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, rt route) error {
 	case rt.limit > 0:
 		_ = conn.SetReadDeadline(time.Now().Add(rt.timeout))
 		r.Body = http.MaxBytesReader(w, r.Body, rt.limit)
-	case r.ContentLength == 0 && !rt.quick && (rt.timeout == 0 || rt.timeout >= serverTimeout):
+	case r.ContentLength == 0 && (rt.timeout == 0 || rt.timeout >= serverTimeout):
 		// Nothing is left to read. The server's ReadTimeout would cancel the
 		// context of an answer that takes longer.
 		_ = conn.SetReadDeadline(time.Time{})
 	}
-	if err := s.authorize(r, rt.auth); err != nil {
-		return err
-	}
-	if rt.limit > 0 && r.ContentLength > rt.limit {
-		return &http.MaxBytesError{Limit: rt.limit} // before "100 Continue" asks for a body that is refused anyway
-	}
-	return rt.handle(w, r)
+	return r, cancel
 }
 
 const writeGrace = 10 * time.Second // to write the answer after the handler's own time
@@ -277,9 +289,4 @@ func requestID(given string, trusted bool) string {
 	var b [12]byte
 	_, _ = rand.Read(b[:])
 	return hex.EncodeToString(b[:])
-}
-
-// isHash reports whether s is an asset's hash: 64 lower-case hex digits.
-func isHash(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }
