@@ -3,11 +3,17 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/Eyevinn/mp4ff/mp4"
@@ -54,6 +60,42 @@ func TestLastSegmentsAreCheckedWhilePackagersEnd(t *testing.T) {
 	}
 	if before != 3 || behind != 0 || packagers != 2 {
 		t.Errorf("%d decoders before the packagers ended, %d behind them, %d packagers", before, behind, packagers)
+	}
+}
+
+// A source that ends a little before its promise may not reach the last row that
+// was planned. The decoders that wait for it end with the attempt, and the row
+// that is the last one in truth is checked.
+func TestDecodersOfALastRowThatDoesNotCome(t *testing.T) {
+	pids := filepath.Join(t.TempDir(), "pids")
+	l := newLab(t, func(cfg *pipeline.Config) {
+		scripted(t, cfg, "ffmpeg", `case "$*" in
+			*framecrc*) echo $$ >>`+pids+`;;
+			*-progress*) p=; for a; do shift; [ "$p" = -t ] && a=12; p=$a; set -- "$@" "$a"; done;
+		esac; exec "$REAL" "$@"`)
+	})
+	p := l.run(l.request(clip(t, "12.3")))
+	if slices.ContainsFunc(p.Objects, func(o pipeline.Object) bool { return path.Base(o.Name) == "3.m4s" || path.Base(o.Name) == "3.ts" }) {
+		t.Fatal("the third row came after all: this shows nothing")
+	}
+	text, err := os.ReadFile(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, child := range p.Children {
+		if child.Name == "ffmpeg" && child.Stage == pipeline.StageVerify {
+			checked++
+		}
+	}
+	decoders := strings.Fields(string(text))
+	if len(decoders) != checked+2 {
+		t.Errorf("%d decoders, %d of them decoded: want two that waited in vain, one for each output", len(decoders), checked)
+	}
+	for _, pid := range decoders {
+		if n, err := strconv.Atoi(pid); err != nil || !errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
+			t.Errorf("decoder %s is still there", pid)
+		}
 	}
 }
 
