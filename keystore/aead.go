@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
+	"time"
 )
 
 // AEAD seals and opens under one KEK version: AES-256-GCM with a 96-bit nonce
@@ -15,6 +16,27 @@ type AEAD interface {
 	// Open gives back plain. ErrIntegrity when nonce, sealed and aad do not
 	// belong together, ErrUnavailable when that could not be found out.
 	Open(ctx context.Context, nonce, sealed, aad []byte) (plain []byte, err error)
+}
+
+// kekTimeout is how long a KEK that lies elsewhere may take for a call.
+const kekTimeout = 5 * time.Second
+
+// patient is an AEAD that has to ask somebody, and waits for kekTimeout at most;
+// an earlier deadline of its caller holds.
+type patient struct{ AEAD }
+
+// Seal implements AEAD.
+func (p patient) Seal(ctx context.Context, plain, aad []byte) (nonce, sealed []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, kekTimeout)
+	defer cancel()
+	return p.AEAD.Seal(ctx, plain, aad)
+}
+
+// Open implements AEAD.
+func (p patient) Open(ctx context.Context, nonce, sealed, aad []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, kekTimeout)
+	defer cancel()
+	return p.AEAD.Open(ctx, nonce, sealed, aad)
 }
 
 // local is the AEAD of a KEK in memory.

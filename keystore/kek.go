@@ -63,7 +63,14 @@ func NewKeyringOf(primary int, aeads map[int]AEAD) (*Keyring, error) {
 		return nil, fmt.Errorf("keyring: primary KEK version %d is not among the versions %v; set KEK_%d or another KEK_PRIMARY",
 			primary, versions, primary)
 	}
-	return &Keyring{in: &ring{primary: primary, aeads: maps.Clone(aeads)}}, nil
+	bounded := make(map[int]AEAD, len(aeads))
+	for v, a := range aeads {
+		if _, here := a.(local); !here {
+			a = patient{a}
+		}
+		bounded[v] = a
+	}
+	return &Keyring{in: &ring{primary: primary, aeads: bounded}}, nil
 }
 
 // Local gives the AEADs of KEKs in memory, 32 bytes each, by version. The bytes

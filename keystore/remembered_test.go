@@ -235,17 +235,20 @@ func TestServedForgetsWhatNoKEKOpens(t *testing.T) {
 // distant is a KEK behind a network that may be away.
 type distant struct {
 	keystore.AEAD
-	away bool
+	away, mute bool
 }
 
 func (d *distant) Open(ctx context.Context, nonce, sealed, aad []byte) ([]byte, error) {
-	if d.away {
+	if d.mute {
+		<-ctx.Done()
+	}
+	if d.away || d.mute {
 		return nil, keystore.ErrUnavailable
 	}
 	return d.AEAD.Open(ctx, nonce, sealed, aad)
 }
 
-// A KEK that is away is told and counted for a row that is remembered, too.
+// A KEK that is away, or does not answer, is told and counted for a row that is remembered, too.
 func TestServedWithoutItsKEK(t *testing.T) {
 	t.Parallel()
 	pool, asked, _ := busyPool(t, localstacktest.DSN(t))
@@ -274,6 +277,12 @@ func TestServedWithoutItsKEK(t *testing.T) {
 	if _, err := s.Served(t.Context(), key.Hash, nil); !errors.Is(err, keystore.ErrUnavailable) || asked.n.Load() != 0 {
 		t.Errorf("%v, %d queries", err, asked.n.Load())
 	}
+	kek.away, kek.mute = false, true
+	silent, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := s.Served(silent, key.Hash, nil); !errors.Is(err, keystore.ErrUnavailable) || silent.Err() != nil {
+		t.Errorf("a KEK that says nothing: %v, %v", err, silent.Err())
+	}
 	all, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +295,7 @@ func TestServedWithoutItsKEK(t *testing.T) {
 			}
 		}
 	}
-	if counted != 1 {
+	if counted != 2 {
 		t.Errorf("counted %v times", counted)
 	}
 }

@@ -25,7 +25,7 @@ import (
 const (
 	nonceSize = 12
 	tagSize   = 16
-	timeout   = 4 * time.Second // of one request with its retries; a key request has 5 s
+	timeout   = 4 * time.Second // of one request with its retries; the keyring waits for 5 s
 )
 
 // Config says where the server is and who we are.
