@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -134,7 +135,7 @@ func (c *Collector) folders(ctx context.Context, sum *Collected, each func(Garba
 		if err != nil {
 			return err
 		}
-		if !validHash(hash) {
+		if !cenc.IsHash(hash) {
 			sum.Foreign++
 			continue
 		}

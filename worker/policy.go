@@ -7,6 +7,8 @@ import (
 	"regexp"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealcast/sealcast/internal/cenc"
 )
 
 const actionSetPolicy = "asset.policy"
@@ -26,7 +28,7 @@ var externalIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{3,128}$`)
 
 // ValidExternalID reports whether s can be an asset's external id: it is not
 // taken for a hash nor for a scope.
-func ValidExternalID(s string) bool { return externalIDPattern.MatchString(s) && !validHash(s) }
+func ValidExternalID(s string) bool { return externalIDPattern.MatchString(s) && !cenc.IsHash(s) }
 
 // SetPolicy changes who may see an asset, or its external id, and gives the
 // asset as it is then. It holds for the next look-up on every node. The asset

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/sealcast/sealcast/internal/cenc"
 	"github.com/sealcast/sealcast/pipeline"
 )
 
@@ -275,20 +276,13 @@ func parseLoudness(r *reader, o *pipeline.Options) {
 
 // check looks at what the fields beside the options say.
 func (s Submission) check() *RequestError {
-	if !validHash(s.Hash) {
+	if !cenc.IsHash(s.Hash) {
 		return badPayload(`"hash" must be the SHA-256 of the source as 64 lower-case hex digits`)
 	}
 	if fault := sourceFault(s.Source); fault != "" {
 		return badPayload(`"source" %s`, fault)
 	}
 	return callbackForm(s.CallbackURL)
-}
-
-func validHash(s string) bool {
-	if len(s) != 2*sha256.Size {
-		return false
-	}
-	return strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // sourceFault says what is wrong with an object key, or nothing.

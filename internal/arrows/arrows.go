@@ -8,7 +8,7 @@ cmd ─► worker ─► pipeline ─► internal/sandbox ─► internal/proc
  │       ├─────► keystore ─► pgx
  │       ├─────► internal/cenc
  │       └─────► internal/webhook
- ├──► api ─────► keystore, token, internal/cenc, internal/picture, internal/access ─► token, pgx
+ ├──► api ─────► keystore, token, internal/cenc, internal/picture, internal/access ─► token, internal/cenc, pgx
  ├──► migrations, internal/objstore, internal/localstack, internal/player   (wiring only)
  ├──► internal/verify ─► internal/sandbox  (a strict client: it shares no code with the pipeline)
  └──► internal/sandbox                     (its hook in main, and its modes)
@@ -32,7 +32,7 @@ var Allowed = map[string][]string{
 	"internal/picture":         {},
 	"token":                    {},
 	"internal/notices":         {},
-	"internal/access":          {"token", "internal/notices"},
+	"internal/access":          {"token", "internal/cenc", "internal/notices"},
 	"migrations":               {},
 	"internal/sandbox":         {"internal/proc"},
 	"internal/verify":          {"internal/proc", "internal/sandbox"},

@@ -1,5 +1,6 @@
 // Package cenc holds the words of content protection that every room shares:
-// key ids, content keys and protection schemes (ISO/IEC 23001-7, RFC 8216).
+// key ids, content keys and protection schemes (ISO/IEC 23001-7, RFC 8216), and
+// what the hash of an asset looks like.
 // It imports the standard library only.
 package cenc
 
