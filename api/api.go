@@ -246,7 +246,7 @@ type route struct {
 	path    string        // a pattern of http.ServeMux
 	limit   int64         // bytes of the request's body; 0: no body is read
 	timeout time.Duration // until the answer is written; 0: the handler sets deadlines as it goes
-	quick   bool          // instead of a timeout: whatever the handler waits for has one, all of them together less than serverTimeout
+	quick   bool          // without body and timeout: each wait of the handler has a deadline of its own, and they sum up to less than serverTimeout
 	auth    auth
 	cors    bool // pages of CORSOrigins may read it
 	cookies bool // with their cookies, too
