@@ -21,7 +21,7 @@ func encodeArgs(src *Source, p Plan, url string, progressFD, firstFD int) []stri
 		"-nostdin", "-hide_banner", "-loglevel", level, "-nostats",
 		"-progress", fmt.Sprintf("pipe:%d", progressFD), "-stats_period", "0.5",
 	}
-	args = append(args, lightInputArgs(p)...)
+	args = append(args, threadArgs(p)...)
 	args = append(append(args, inputArgs(src.Container)...), "-i", url)
 	if p.Watermark != nil {
 		args = append(args, watermarkArgs(p.WatermarkFormat, firstFD+len(p.Video)+len(p.Audio))...)

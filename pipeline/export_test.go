@@ -13,6 +13,7 @@ import (
 // What the tests of the outer package look at.
 var (
 	EncodeArgs    = encodeArgs
+	FilterThreads = filterThreads
 	SameButTimes  = sameButTimes
 	PackArgs      = packArgs
 	CoverArgs     = coverArgs

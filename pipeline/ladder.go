@@ -77,6 +77,7 @@ type Plan struct {
 	Video          []VideoPlan
 	Audio          []AudioPlan
 	Light          bool // with as little memory as goes
+	FilterThreads  int  // 0: ffmpeg's own number; it changes nothing in what is made
 	Early          bool // segments are shown while the encode runs
 	// KeyFrames is there when the first rung is copied: every rung has the
 	// source's key frames.

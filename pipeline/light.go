@@ -22,12 +22,25 @@ func (p Plan) light() Plan {
 	return p
 }
 
-// lightInputArgs go before the input of a light encode.
-func lightInputArgs(p Plan) []string {
-	if !p.Light {
-		return nil
+// threadArgs go before the encode's input.
+func threadArgs(p Plan) []string {
+	switch {
+	case p.Light:
+		return []string{"-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "1"}
+	case p.FilterThreads > 0:
+		return []string{"-filter_complex_threads", strconv.Itoa(p.FilterThreads)}
 	}
-	return []string{"-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "1"}
+	return nil
+}
+
+// filterThreads is how many threads scale a picture, 0 for as many as ffmpeg
+// likes: one for each core. The encoders keep four cores busy, and slices of a
+// picture wait for each other there. Pictures are the same with any number.
+func filterThreads(cores int) int {
+	if cores <= 4 {
+		return 1
+	}
+	return 0
 }
 
 // lightVideoArgs go to each rung of a light encode.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -251,6 +252,7 @@ func (a *attempt) run(ctx context.Context, abort context.CancelCauseFunc) (*Pres
 		"bytes", src.Size, "rate", plan.Rate.String(), "rungs", len(plan.Video), "audio_tracks", len(plan.Audio),
 		"copied", plan.KeyFrames != nil, "not_copied_because", plan.NotCopied)
 
+	plan.FilterThreads = filterThreads(runtime.GOMAXPROCS(0))
 	if a.req.Light {
 		plan = plan.light()
 	}
