@@ -92,11 +92,6 @@ func (g *gateRig) call(apiKey, method, path string, body any, status int) map[st
 			g.t.Fatal(err)
 		}
 	}
-	if method != "GET" && status < 300 {
-		if err := g.gate.Refresh(context.Background()); err != nil {
-			g.t.Fatal(err)
-		}
-	}
 	return out
 }
 

@@ -85,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Gate, error) {
 		found, _ := g.view.signer(kid)
 		return found.key
 	}}
+	store.refresh = g.view.refresh
 	return g, g.view.refresh(ctx)
 }
 
@@ -100,9 +101,6 @@ func (g *Gate) Run(ctx context.Context) error {
 	parts.Wait()
 	return nil
 }
-
-// Refresh brings the view up to date now.
-func (g *Gate) Refresh(ctx context.Context) error { return g.view.refresh(ctx) }
 
 // Authorize decides. Its error is a token.Error, ErrTokenRequired, ErrNotFound
 // for a playback key that a good token names and that does not exist, or wraps

@@ -59,7 +59,7 @@ func database(t testing.TB) *pgxpool.Pool {
 
 func (g *Gate) mustRefresh(t testing.TB) {
 	t.Helper()
-	if err := g.Refresh(t.Context()); err != nil {
+	if err := g.view.refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -36,7 +36,7 @@ func (s *Store) CreatePlaybackKey(ctx context.Context, k PlaybackKey, by Actor) 
 	if err := k.check(); err != nil {
 		return PlaybackKey{}, err
 	}
-	err := s.change(ctx, by, "playback_key.create", k.ID, map[string]any{"hash": k.Hash}, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.changeView(ctx, by, "playback_key.create", k.ID, map[string]any{"hash": k.Hash}, func(ctx context.Context, tx pgx.Tx) error {
 		// A deletion of the asset, which takes its playback keys, comes before or after.
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1, hashtext($2))`, lockAsset, k.Hash); err != nil {
 			return err
@@ -62,7 +62,7 @@ func (s *Store) CreatePlaybackKey(ctx context.Context, k PlaybackKey, by Actor) 
 // UpdatePlaybackKey lets edit change a playback key's label, status and policy.
 // A revoked one is ErrNotFound.
 func (s *Store) UpdatePlaybackKey(ctx context.Context, id string, by Actor, edit func(*PlaybackKey) error) (k PlaybackKey, err error) {
-	err = s.change(ctx, by, "playback_key.update", id, nil, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.changeView(ctx, by, "playback_key.update", id, nil, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `SELECT `+playbackColumns+` FROM playback_keys WHERE id = $1 AND status <> 'revoked' FOR UPDATE`, id)
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ type editError struct{ error }
 
 // RevokePlaybackKey ends a playback key, and its tokens with it, for ever.
 func (s *Store) RevokePlaybackKey(ctx context.Context, id string, by Actor) error {
-	return s.change(ctx, by, "playback_key.revoke", id, nil, func(ctx context.Context, tx pgx.Tx) error {
+	return s.changeView(ctx, by, "playback_key.revoke", id, nil, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE playback_keys SET status = 'revoked', revoked_at = now(), updated_at = now()
 			WHERE id = $1 AND status <> 'revoked'`, id)
 		if err == nil && tag.RowsAffected() == 0 {

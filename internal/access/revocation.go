@@ -98,7 +98,7 @@ func (s *Store) Revoke(ctx context.Context, r Revocation, by Actor) (Revocation,
 		return Revocation{}, err
 	}
 	details := map[string]any{"issued_before": r.IssuedBefore, "reason": r.Reason}
-	err := s.change(ctx, by, "token.revoke", r.Kind+" "+r.Value, details, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.changeView(ctx, by, "token.revoke", r.Kind+" "+r.Value, details, func(ctx context.Context, tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `INSERT INTO revocations (kind, value, issued_before, reason, expires_at)
 			VALUES ($1, $2, $3, $4, $5) RETURNING id, created_at`,
 			r.Kind, r.Value, r.IssuedBefore, r.Reason, r.ExpiresAt).Scan(&r.ID, &r.CreatedAt)
@@ -108,7 +108,7 @@ func (s *Store) Revoke(ctx context.Context, r Revocation, by Actor) (Revocation,
 
 // Lift takes a revocation back.
 func (s *Store) Lift(ctx context.Context, id int64, by Actor) error {
-	return s.change(ctx, by, "token.lift", strconv.FormatInt(id, 10), nil, func(ctx context.Context, tx pgx.Tx) error {
+	return s.changeView(ctx, by, "token.lift", strconv.FormatInt(id, 10), nil, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `DELETE FROM revocations WHERE id = $1`, id)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrNotFound

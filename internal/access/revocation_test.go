@@ -293,7 +293,7 @@ func TestPostgresAway(t *testing.T) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
-	if err := g.Refresh(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if err := g.view.refresh(t.Context()); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("refresh: %v", err)
 	}
 	if _, err := g.Revoke(t.Context(), Revocation{Kind: RevokeUser, Value: "u"}, admin); !errors.Is(err, ErrUnavailable) {

@@ -40,7 +40,7 @@ func (s *Store) CreateSigningKey(ctx context.Context, k SigningKey, by Actor) (C
 	}
 	k = made.SigningKey
 	details := map[string]any{"source": k.Source, "algorithm": k.Algorithm, "environment": k.Environment, "allow_wildcard": k.AllowWildcard}
-	err = s.change(ctx, by, "signing_key.create", k.KID, details, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.changeView(ctx, by, "signing_key.create", k.KID, details, func(ctx context.Context, tx pgx.Tx) error {
 		if err := notInSets(ctx, tx, k.KID); err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (s *Store) makeKey(ctx context.Context, k SigningKey) (made CreatedKey, err
 
 // RevokeSigningKey ends a signing key, its tokens and their sessions, for ever.
 func (s *Store) RevokeSigningKey(ctx context.Context, kid string, by Actor) error {
-	return s.change(ctx, by, "signing_key.revoke", kid, nil, func(ctx context.Context, tx pgx.Tx) error {
+	return s.changeView(ctx, by, "signing_key.revoke", kid, nil, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE signing_keys SET revoked_at = now() WHERE kid = $1 AND revoked_at IS NULL`, kid)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrNotFound

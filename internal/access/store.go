@@ -32,6 +32,7 @@ type Store struct {
 	audit   Audit
 	fetch   Fetch // nil: no key sets
 	secrets *secrets
+	refresh func(context.Context) error // brings the view of this process up to date; nil: it has none
 }
 
 // change runs f and the audit entry in one transaction.
@@ -51,6 +52,16 @@ func (s *Store) change(ctx context.Context, by Actor, action, subject string, de
 		return s.audit(ctx, tx, by.Name, action, subject, all)
 	})
 	return dbError(action, err)
+}
+
+// changeView is change for what the view shows. Who is told that it is done finds
+// it done here; the other nodes hear of it.
+func (s *Store) changeView(ctx context.Context, by Actor, action, subject string, details map[string]any, f func(context.Context, pgx.Tx) error) error {
+	err := s.change(ctx, by, action, subject, details, f)
+	if err == nil && s.refresh != nil {
+		_ = s.refresh(context.WithoutCancel(ctx)) // it is committed; notice and poll bring what this does not
+	}
+	return err
 }
 
 // dbError keeps what the caller branches on and makes the rest ErrUnavailable.
