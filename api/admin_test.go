@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,10 @@ func TestPlaybackKeysAndTokens(t *testing.T) {
 	}
 	g.admin("GET", "/api/playback-keys?hash=x", nil, 400)
 	g.admin("GET", "/api/playback-keys?what=x", nil, 400)
+	g.admin("POST", "/api/playback-keys", map[string]any{"hash": hashA, "id": "film-open", "private": false}, 201)
+	if got := g.do("GET", "/v1/p/film-open/key", ""); got.StatusCode != http.StatusOK || len(got.body) != 16 {
+		t.Errorf("a public playback key without a token: %d %s", got.StatusCode, got.body)
+	}
 }
 
 func TestInspectIsTheSameDecision(t *testing.T) {
