@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sealcast/sealcast/internal/localstack/localstacktest"
 	"github.com/sealcast/sealcast/keystore"
@@ -140,9 +139,12 @@ func TestRetireKEK(t *testing.T) {
 	if _, err := s.Rewrap(t.Context(), keystore.RewrapOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, dryRun := range []bool{true, false, false} {
+	for i, dryRun := range []bool{true, false, false} {
 		if err := keystore.Retire(t.Context(), pool, 1, dryRun); err != nil {
 			t.Errorf("dry run %v: %v", dryRun, err)
+		}
+		if retired := one[bool](t, pool, `SELECT state = 'retired' FROM kek_versions WHERE version = 1`); retired != (i > 0) {
+			t.Errorf("dry run %v: retired %v", dryRun, retired)
 		}
 	}
 	open(t, pool, keyring(t, 2))
@@ -160,8 +162,20 @@ func TestRetireKEK(t *testing.T) {
 	if err := keystore.RegisterCounts(reg, pool); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "sealcast_keystore_keys"); err != nil || n != 2 {
-		t.Errorf("%d metrics, %v", n, err)
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]float64{} // by KEK version
+	for _, family := range all {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "sealcast_keystore_keys" {
+				rows[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	if len(rows) != 2 || rows["1"] != 0 || rows["2"] != 3 {
+		t.Errorf("metrics of rows: %v", rows)
 	}
 }
 
