@@ -5,25 +5,26 @@ import (
 	"encoding/pem"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// snippet is the code block under a heading of docs/tokens.md: what is written
-// there is what runs here.
+// snippet is the code block under a heading of the README: what is written there
+// is what runs here.
 func snippet(t *testing.T, heading string) string {
 	t.Helper()
-	doc, err := os.ReadFile("../docs/tokens.md")
+	doc, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, under, ok := strings.Cut(string(doc), "\n### "+heading+"\n")
+	_, under, ok := strings.Cut(string(doc), "\n#### "+heading+"\n")
 	_, block, fenced := strings.Cut(under, "\n```")
 	_, code, _ := strings.Cut(block, "\n")
 	code, _, closed := strings.Cut(code, "\n```")
 	if !ok || !fenced || !closed {
-		t.Fatalf("docs/tokens.md has no code under %q", heading)
+		t.Fatalf("the README has no code under %q", heading)
 	}
 	return code
 }
@@ -37,15 +38,20 @@ func privatePEM(t *testing.T, kid string) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// TestOtherLanguages: what docs/tokens.md says for Node (jsonwebtoken) and
+// TestOtherLanguages: what the README says for Go, Node (jsonwebtoken) and
 // Python (PyJWT) makes tokens that Verify takes, with each algorithm.
 func TestOtherLanguages(t *testing.T) {
 	v := verifier(t)
+	inGo := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(inGo, []byte(snippet(t, "Go")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, lang := range []struct {
 		name, program, dir string
 		args               []string
 		algorithms         []string
 	}{
+		{"Go", "go", ".", []string{"run", inGo}, []string{RS256, ES256, EdDSA}},
 		{"Node", "node", "interop", []string{"-"}, []string{RS256, ES256}}, // jsonwebtoken has no EdDSA
 		{"Python", "/usr/bin/python3", ".", []string{"-"}, []string{RS256, ES256, EdDSA}},
 	} {

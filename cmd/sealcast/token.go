@@ -24,7 +24,7 @@ SHA-256 of its source), under KEY_TOKEN_SECRET. With -signing-key and -kid it is
 JWT under that private key (PEM, as POST /api/signing-keys shows it), and SUBJECT
 is a playback key, a hash, an external id or *. Players send a token as
 "Authorization: Bearer TOKEN". Only the token is printed on stdout. Applications
-mint their own: see docs/tokens.md.`,
+mint their own: see "Minting tokens" in the README.`,
 		needs: func(c *config) []any { return []any{&c.Mint} },
 		exits: []int{exitOK, exitFailure, exitUsage},
 		newFlags: func(fs *flag.FlagSet) action {

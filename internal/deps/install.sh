@@ -71,7 +71,7 @@ has_postgres() {
 	return 1
 }
 
-# has_pyjwt: of the system's Python, which the tests of docs/tokens.md run.
+# has_pyjwt: of the system's Python, which the tests of the README run.
 has_pyjwt() { /usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null; }
 
 # has_chromium: Ubuntu's /usr/bin/chromium-browser is a shell script that asks
