@@ -72,7 +72,8 @@ func (r *rig) watch(t *testing.T, hash, tok, gone string) {
 		{Name: "public", Fresh: true, Goto: r.env["BASE_URL"] + "/watch/film-open", Until: watchReady, Value: `document.getElementById('validity').textContent`},
 	}...))
 	for step, want := range map[string]string{
-		"open": "hls.js", "shaka": "Shaka Player", "ready": "blob:", "late": "1", "expired": "token_expired", "none": "token_required", "another's": "token_mismatch",
+		"open": "hls.js", "shaka": "Shaka Player", "ready": `"blob:","token valid for `, "late": "1",
+		"expired": `"token_expired","The token has expired: ask for a new link.`, "none": `"token_required","This title is private: open it with a link that has a token.`, "another's": `"token_mismatch","The token is for another title.`, // what a person reads
 		"hls.js lowest": "[360,240]", "Shaka Player lowest": "[360,240]", "hls.js by default": `"0"`, "Shaka Player by default": `"0"`,
 		"hls.js preview": `url(\"blob`, "Shaka Player preview": `"0:04"`,
 	} {
