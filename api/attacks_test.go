@@ -3,9 +3,11 @@ package api
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -25,6 +27,29 @@ func hs256(secret []byte, header, payload string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
+// asDER is the other way to write an ES256 signature (RFC 7518, 3.4, wants r and s
+// side by side).
+func asDER(t *testing.T, sig string) string {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(sig)
+	if err != nil || len(raw) != 64 {
+		t.Fatal(len(raw), err)
+	}
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(der)
+}
+
+// otherTail is base64url of the same 64 bytes to a decoder that does not look at
+// the bits behind them.
+func otherTail(sig string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := len(sig) - 1
+	return sig[:last] + string(alphabet[strings.IndexByte(alphabet, sig[last])|1])
+}
+
 // TestAttacks sends what forgers try, from outside, to the key route of a real
 // gate. Each is refused with the code that says least, never with a key, and
 // no answer may be kept.
@@ -39,6 +64,9 @@ func TestAttacks(t *testing.T) {
 	s := g.newSigner(map[string]any{"kid": "app", "algorithm": "ES256"})
 	public := g.admin("GET", "/api/signing-keys/app", nil, 200)["public_key"].(string)
 	der, _ := pem.Decode([]byte(public))
+	g.newSigner(map[string]any{"kid": "rsa", "algorithm": "RS256"})
+	rsa := g.admin("GET", "/api/signing-keys/rsa", nil, 200)["public_key"].(string)
+	ofProduction := g.newSigner(map[string]any{"kid": "prod", "environment": "production"})
 	symmetric := g.admin("POST", "/api/signing-keys", map[string]any{"kid": "sym", "algorithm": "HS256"}, 201)
 	secret, err := base64.StdEncoding.DecodeString(symmetric["secret_base64"].(string))
 	if err != nil {
@@ -68,7 +96,9 @@ func TestAttacks(t *testing.T) {
 		"another algorithm under a kid":  hs256(secret, `{"alg":"ES256","kid":"sym"}`, payload("")),
 		"symmetric kid, public alg":      sym(`{"alg":"RS256","kid":"sym"}`, payload("")),
 		"ES256, r and s zero":            signed + "." + base64.RawURLEncoding.EncodeToString(make([]byte, 64)),
-		"ES256, DER":                     signed + "." + base64.RawURLEncoding.EncodeToString([]byte("\x30\x06\x02\x01\x01\x02\x01\x01")),
+		"ES256, the good one as DER":     signed + "." + asDER(t, sig),
+		"trailing bits":                  signed + "." + otherTail(sig),
+		"HS256 with an RSA public key":   hs256([]byte(rsa), `{"alg":"HS256","kid":"rsa"}`, payload("")),
 		"ES256, empty":                   signed + ".",
 		"kid ../":                        sym(`{"alg":"HS256","kid":"../../dev/null"}`, payload("")),
 		"kid SQL":                        sym(`{"alg":"HS256","kid":"sym' OR '1'='1"}`, payload("")),
@@ -80,13 +110,17 @@ func TestAttacks(t *testing.T) {
 		"the shared kid":                 hs256([]byte(testSecret), `{"alg":"HS256","kid":"shared"}`, payload("")),
 		"jwk":                            sym(`{"alg":"HS256","kid":"sym","jwk":{"kty":"oct","k":"AA"}}`, payload("")),
 		"jku":                            sym(`{"alg":"HS256","kid":"sym","jku":"https://evil.io"}`, payload("")),
+		"x5u":                            sym(`{"alg":"HS256","kid":"sym","x5u":"https://evil.io"}`, payload("")),
+		"x5c":                            sym(`{"alg":"HS256","kid":"sym","x5c":["AA"]}`, payload("")),
+		"zip":                            sym(`{"alg":"HS256","kid":"sym","zip":"DEF"}`, payload("")),
+		"cty":                            sym(`{"alg":"HS256","kid":"sym","cty":"JWT"}`, payload("")),
+		"enc":                            sym(`{"alg":"HS256","kid":"sym","enc":"A256GCM"}`, payload("")),
 		"crit":                           sym(`{"alg":"HS256","kid":"sym","crit":["exp"]}`, payload("")),
 		"b64 false":                      sym(`{"alg":"HS256","kid":"sym","b64":false}`, payload("")),
 		"JWE":                            "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AA.AA.AA",
 		"two parts":                      signed,
 		"form H in three parts":          shared(fmt.Sprintf(`{"hash":%q,"exp":%d}`, hashA, soon)) + "." + sig,
 		"padding":                        good + "=",
-		"line break":                     sym(symHeader, payload(""))[:10] + "%0A",
 		"duplicate sub":                  sym(symHeader, payload(`,"sub":"film-a"`)),
 		"case-variant sub":               sym(symHeader, payload(`,"SUB":"film-b"`)),
 		"deep nesting":                   sym(symHeader, payload(`,"x":`+strings.Repeat("[", 500)+strings.Repeat("]", 500))),
@@ -109,6 +143,17 @@ func TestAttacks(t *testing.T) {
 	g.wantKey("A's at B", good, hashB, 403, "token_mismatch")
 	g.wantKey("A's at nothing", good, strings.Repeat("0", 64), 403, "token_mismatch")
 	g.wantKey("of another environment", mintJ(t, s, token.Claims{Subject: "film-a", Env: "development"}), hashA, 403, "scope_not_allowed")
+	g.wantKey("for a playback key of another environment", mintJ(t, ofProduction, token.Claims{Subject: "film-dev"}), hashA, 403, "scope_not_allowed")
+	g.wantKey("the same key's at home", mintJ(t, ofProduction, token.Claims{Subject: "film-a"}), hashA, 200, "")
+	// In a path a token can be spelt in ways that a header has no room for.
+	if a := g.do("GET", "/v1/p/film-a/t/"+good+"/key", ""); a.StatusCode != 200 {
+		t.Errorf("in the path: %d %s", a.StatusCode, a.body)
+	}
+	for _, spelt := range []string{good + "%0A", good[:20] + "%0A" + good[20:], good[:20] + "%0D%0A" + good[20:], good + "%3D", "%20" + good, good[:len(good)-10]} {
+		if a := g.do("GET", "/v1/p/film-a/t/"+spelt+"/key", ""); a.StatusCode != 401 || a.code() != "invalid_token" {
+			t.Errorf("%q in the path: %d %s", spelt, a.StatusCode, a.body)
+		}
+	}
 	g.wantKey("61 s early", sym(symHeader, payload(fmt.Sprintf(`,"nbf":%d`, time.Now().Unix()+65))), hashA, 403, "token_not_yet_valid")
 	g.wantKey("issued 55 s ahead", sym(symHeader, payload(fmt.Sprintf(`,"iat":%d`, time.Now().Unix()+55))), hashA, 200, "")
 
