@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os/exec"
 	"strconv"
 	"sync"
@@ -118,6 +119,29 @@ func TestClientLimitCountsAllTokens(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Behind a trusted proxy the limit is that of the client that the proxy names,
+// and of nobody whom the client names.
+func TestClientLimitBehindAProxy(t *testing.T) {
+	rig := newRig(t, limits(1000, 2, nil), func(cfg *Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	for i, c := range []struct {
+		forwarded string
+		want      int
+	}{
+		{"192.0.2.1", 200},
+		{"192.0.2.2", 200},
+		{"192.0.2.1", 200},
+		{"192.0.2.1", 429},
+		{"192.0.2.9, 192.0.2.1", 429},
+		{"192.0.2.2, 127.0.0.9", 200},
+		{"192.0.2.2", 429},
+		{"192.0.2.3", 200},
+	} {
+		if got := keyStatuses(rig, 1, func(int) string { return rig.token(hashA) }, "X-Forwarded-For: "+c.forwarded); got[c.want] != 1 {
+			t.Errorf("request %d, for %s: %v, want %d", i, c.forwarded, got, c.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,10 +35,13 @@ func (r *rig) console(t *testing.T, hash string) {
 		{Name: "keys", Click: "#new-key button", Until: `document.querySelector('#keys tbody').innerText.includes('<b>made by hand</b>')`, Shot: true},
 		{Name: "to tokens", Click: "#keys tbody tr button", Until: `!document.querySelector('#tokens').hidden`},
 		{Name: "tag", Fill: [2]string{"#new-token input[name=tag]", "console"}},
+		{Name: "ip", Fill: [2]string{"#new-token input[name=ip]", "127.0.0.0/8, ::1/128"}},
+		{Name: "ttl", Select: [2]string{"#new-token select[name=ttl]", "3600"}},
 		{
 			Name: "tokens", Click: "#new-token button", Until: `!document.querySelector('#minted').hidden && document.querySelector('#tokens tbody').rows.length > 0`, Shot: true,
 			Value: `[...document.querySelectorAll('#minted dt')].find((e) => e.textContent === 'player').nextSibling.textContent`,
 		},
+		{Name: "token", Value: `JSON.parse(atob(document.querySelector('#minted dd').textContent.split('.').at(-2).replaceAll('-', '+').replaceAll('_', '/')))`},
 		{Name: "leave", Click: "#leave", Until: `!document.querySelector('#enter').hidden`, Value: `document.querySelectorAll('#minted dd').length + sessionStorage.length`},
 	})
 	if !strings.Contains(string(w.Values["refused"]), "not valid") || !strings.Contains(string(w.Values["jobs"]), "succeeded") ||
@@ -56,6 +60,17 @@ func (r *rig) console(t *testing.T, hash string) {
 		if strings.Contains(q.URL, r.env["API_KEY"]) || !strings.HasPrefix(q.URL, r.env["BASE_URL"]+"/") && !strings.HasPrefix(q.URL, "data:") {
 			t.Errorf("the console asks for %s", q.URL)
 		}
+	}
+	var claims struct {
+		Tag string
+		IP  []string
+		Exp int64
+	}
+	if err := json.Unmarshal(w.Values["token"], &claims); err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(time.Unix(claims.Exp, 0)); claims.Tag != "console" || !slices.Equal(claims.IP, []string{"127.0.0.0/8", "::1"}) || left < 50*time.Minute || left > time.Hour {
+		t.Errorf("the token that was asked for says %s", w.Values["token"])
 	}
 	var player string
 	if err := json.Unmarshal(w.Values["tokens"], &player); err != nil {
