@@ -63,13 +63,7 @@ func (g *Gate) run(ctx context.Context, req Request, tell func(token.Check)) (gr
 	if err := made(CheckPlaybackKey, g.checkPlaybackKey(&grant, now)); err != nil {
 		return grant, err
 	}
-	if err := made(CheckAudience, checkAudience(&grant, req.Scope)); err != nil {
-		return grant, err
-	}
-	if err := made(CheckIP, checkIP(&grant, req)); err != nil {
-		return grant, err
-	}
-	return grant, made(CheckReferer, checkReferer(&grant, req))
+	return grant, checkUse(&grant, req, made)
 }
 
 // anonymous serves a public playback key. One that is private and one that
@@ -87,13 +81,19 @@ func (g *Gate) anonymous(ctx context.Context, req Request, now time.Time, made f
 	if err := made(CheckPlaybackKey, g.checkPublic(k, now)); err != nil {
 		return grant, err
 	}
-	if err := made(CheckAudience, checkAudience(&grant, req.Scope)); err != nil {
-		return grant, err
+	return grant, checkUse(&grant, req, made)
+}
+
+// checkUse makes the checks of what is asked for, from where and by which page,
+// with a token and without.
+func checkUse(grant *Grant, req Request, made func(string, error) error) error {
+	if err := made(CheckAudience, checkAudience(grant, req.Scope)); err != nil {
+		return err
 	}
-	if err := made(CheckIP, checkIP(&grant, req)); err != nil {
-		return grant, err
+	if err := made(CheckIP, checkIP(grant, req)); err != nil {
+		return err
 	}
-	return grant, made(CheckReferer, checkReferer(&grant, req))
+	return made(CheckReferer, checkReferer(grant, req))
 }
 
 // checkPublic is checkPlaybackKey for a request without a token, which counts as
