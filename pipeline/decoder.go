@@ -46,7 +46,7 @@ func tracksOf(segs []*segment) (out []track) {
 // streams and is read to its end at first.
 func decodeArgs(tracks []track) []string {
 	args := []string{
-		"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror",
+		"-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-filter_threads", "1",
 		"-protocol_whitelist", "file", "-f", "ffmetadata", "-i", "/dev/fd/3",
 	}
 	for i, t := range tracks {
@@ -54,7 +54,13 @@ func decodeArgs(tracks []track) []string {
 		if formats[t.output].container == containerTS {
 			format = "mpegts"
 		}
-		args = append(args, "-err_detect", "explode", "-skip_frame", "nokey", "-threads", "1",
+		// What pictures are need not be found out by decoding some first: their
+		// headers come with the first one. The option holds until it is set again.
+		look := "-find_stream_info"
+		if strings.HasPrefix(t.name, "v-") {
+			look = "-nofind_stream_info"
+		}
+		args = append(args, look, "-err_detect", "explode", "-skip_frame", "nokey", "-threads", "1",
 			"-protocol_whitelist", "file", "-f", format, "-i", "/dev/fd/"+strconv.Itoa(4+i))
 	}
 	for i := range tracks {

@@ -44,7 +44,7 @@ func packArgs(output string, rs []*rendition, plan Plan, sinkURL string, firstFD
 	args = append(args,
 		"--segment_duration", strconv.FormatFloat(plan.SegmentSeconds, 'f', -1, 64),
 		"--hls_playlist_type", plan.playlistType(),
-		"--io_cache_size", "4194304",
+		"--io_cache_size", "262144", // of each file, twice, and all of it is filled with zeros: the default is 32 MiB, 0 hangs with HTTP output
 		"--io_block_size", "4096", // it waits for whole blocks: 64 KiB, the default, are four seconds of sound
 	)
 	as := formats[output]
