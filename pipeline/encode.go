@@ -114,7 +114,7 @@ func filterGraph(src *Source, p Plan) string {
 			halved = true
 		}
 		if n == 0 {
-			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic:out_range=tv,", v.Width, v.Height)
+			fmt.Fprintf(&g, "scale=%d:%d:flags=bicubic:%sout_range=tv,", v.Width, v.Height, inRange(src.Video))
 			g.WriteString(toSDR(src.Video))
 			g.WriteString("format=yuv420p,setsar=1")
 			if p.Watermark != nil {
@@ -155,6 +155,15 @@ func encodedSizes(p Plan) [][]int {
 	}
 	slices.SortStableFunc(sizes, func(a, b []int) int { return p.Video[b[0]].Rung.ShortEdge - p.Video[a[0]].Rung.ShortEdge })
 	return sizes
+}
+
+// inRange says what swscale takes for granted of pictures that are as renditions
+// are: it copies each one of the right size otherwise, to a range that it has.
+func inRange(v VideoSource) string {
+	if v.PixFmt != "yuv420p" || v.FullRange || v.HDR() {
+		return ""
+	}
+	return "in_range=tv:"
 }
 
 // toSDR maps PQ and HLG to BT.709 once, before the cascade. The input's colour
