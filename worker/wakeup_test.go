@@ -33,10 +33,11 @@ func TestSleeperWakesForATask(t *testing.T) {
 	if n := h.blocked(); n > 1 {
 		t.Errorf("%d clients sleep, want that of the other queue at most", n)
 	}
-	if n, err := h.redis.LRange(t.Context(), "asynq:{default}:pending", 0, -1).Result(); err != nil || len(n) != 1 || n[0] != "upload-1" {
+	h.enqueue(TypeTranscode, request(2, "").Payload(), asynq.TaskID("upload-2"))
+	<-sleep(QueueDefault) // who comes later does not sleep
+	if n, err := h.redis.LRange(t.Context(), "asynq:{default}:pending", 0, -1).Result(); err != nil || len(n) != 2 || n[1] != "upload-1" {
 		t.Errorf("the queue holds %v, %v", n, err)
 	}
-	<-sleep(QueueDefault) // who comes later does not sleep
 	close(draining)
 	<-other
 }
@@ -96,6 +97,7 @@ func TestWorkerWithoutBLMOVE(t *testing.T) {
 	if err := h.redis.Do(t.Context(), "ACL", "SETUSER", user, "on", ">secret", "~*", "&*", "+@all", "-blmove").Err(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { h.redis.Do(context.WithoutCancel(t.Context()), "ACL", "DELUSER", user) })
 	options := *h.redis.Options()
 	options.Username, options.Password = user, "secret"
 	poller := redis.NewClient(&options)

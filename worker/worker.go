@@ -188,7 +188,7 @@ func (w *Worker) counters() []counter {
 	}
 	all := []counter{
 		{QueueDefault, adopters, 50 * time.Millisecond, adopt},
-		{QueueLarge, adopters, 500 * time.Millisecond, adopt},
+		{QueueLarge, adopters, 50 * time.Millisecond, adopt},
 		of(QueueDefault, w.cfg.Concurrency, 50*time.Millisecond),
 		of(QueueLarge, w.cfg.LargeConcurrency, 500*time.Millisecond),
 	}
